@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Numbers of the user-space ABI that pure code needs (`<linux/bpf.h>`).
+
+/// Program types that can be loaded (`enum bpf_prog_type`).
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgType {
+    /// Socket filter; context `__sk_buff`.
+    SocketFilter = 1,
+    /// Kernel probe; context `struct pt_regs`.
+    Kprobe = 2,
+    /// tc classifier; context `__sk_buff`.
+    SchedCls = 3,
+    /// tc action; context `__sk_buff`.
+    SchedAct = 4,
+    /// Tracepoint; context the raw event record.
+    Tracepoint = 5,
+    /// Express data path; context `xdp_md`.
+    Xdp = 6,
+    /// Perf event; context `bpf_perf_event_data`.
+    PerfEvent = 7,
+    /// Cgroup packet filter; context `__sk_buff`.
+    CgroupSkb = 8,
+    /// Raw tracepoint; context an array of u64.
+    RawTracepoint = 17,
+}
+
+/// Map types that have a backend (`enum bpf_map_type`).
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapType {
+    /// Hash table.
+    Hash = 1,
+    /// Array with u32 index.
+    Array = 2,
+    /// Programs for tail calls.
+    ProgArray = 3,
+}
+
+/// Longest object name with its NUL (`BPF_OBJ_NAME_LEN`).
+pub const OBJ_NAME_LEN: usize = 16;
+/// Bytes of a program's stack (`MAX_BPF_STACK`).
+pub const MAX_STACK: u32 = 512;
+/// Call frames at most.
+pub const MAX_FRAMES: usize = 16;
+/// Maps that one program can use.
+pub const MAX_USED_MAPS: usize = 64;
+/// Instructions that the verifier simulates at most (`BPF_COMPLEXITY_LIMIT_INSNS`).
+pub const COMPLEXITY_LIMIT_INSNS: u32 = 1_000_000;

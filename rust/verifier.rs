@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The verifier: proves that a program is safe to run, or says why it cannot.
+
+pub mod domain;
+pub mod log;
+
+use crate::abi::{MapType, ProgType};
+use crate::isa::code::Code;
+use kernel::prelude::*;
+use log::Log;
+
+/// What the verifier needs to know of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapFacts {
+    /// Type.
+    pub ty: MapType,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// Entries at most.
+    pub max_entries: u32,
+    /// Programs may not write values (`BPF_F_RDONLY_PROG`).
+    pub rdonly_prog: bool,
+    /// Programs may not read values (`BPF_F_WRONLY_PROG`).
+    pub wronly_prog: bool,
+    /// Values never change any more (frozen, and `rdonly_prog`).
+    pub frozen: bool,
+    /// The map has one value whose address a program may take (`BPF_PSEUDO_MAP_VALUE`).
+    pub direct_value: bool,
+}
+
+/// The verifier's view of the world outside the program.
+pub trait Env {
+    /// Takes the map behind `fd` into the program's used maps (once) and returns its index there.
+    ///
+    /// # Errors
+    ///
+    /// `EBADF` or `EINVAL` when `fd` is no map, `E2BIG` past 64 maps.
+    fn use_map_fd(&mut self, fd: i32) -> Result<u32>;
+
+    /// The same by index in the load's `fd_array`.
+    ///
+    /// # Errors
+    ///
+    /// As `use_map_fd`; `EPROTO` without an array, `EFAULT` when it cannot be read.
+    fn use_map_idx(&mut self, idx: i32) -> Result<u32>;
+
+    /// Facts of used map `index`.
+    fn map(&self, index: u32) -> Option<MapFacts>;
+
+    /// Reads `buf.len()` bytes at `off` of the frozen read-only value of used map `index`.
+    fn read_frozen(&self, index: u32, off: u32, buf: &mut [u8]) -> bool;
+
+    /// Called now and then: lets others run, and says whether the load shall end (fatal signal).
+    fn interrupted(&mut self) -> bool;
+}
+
+/// What the loader knows of a program besides its instructions.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Type.
+    pub prog_type: ProgType,
+    /// License is compatible with the GPL.
+    pub gpl: bool,
+    /// The loader has CAP_PERFMON: pointers may become numbers.
+    pub allow_ptr_leaks: bool,
+    /// The loader has CAP_BPF: bounded loops, calls, uninitialised stack reads and more.
+    pub bpf_capable: bool,
+    /// `BPF_F_STRICT_ALIGNMENT`
+    pub strict_alignment: bool,
+    /// `BPF_F_TEST_STATE_FREQ`
+    pub test_state_freq: bool,
+    /// Where the running kernel keeps what contexts show.
+    pub layout: crate::ctx::KernelLayout,
+}
+
+/// A program that the verifier accepted, rewritten for execution.
+///
+/// # Invariants
+///
+/// Made by [`verify`] only: running `code` on a context of `options.prog_type` touches no memory
+/// that it may not touch, and ends.
+#[derive(Debug)]
+pub struct VerifiedProg {
+    code: Code,
+}
+
+impl VerifiedProg {
+    /// What the engines run.
+    pub fn code(&self) -> &Code {
+        &self.code
+    }
+}
+
+/// Verifies `insns`; the explanation goes to `log`.
+///
+/// # Errors
+///
+/// `EINVAL`, `EACCES`, `EPERM`, `E2BIG` as the in-tree verifier for the same fault; `ENOMEM` when
+/// memory ends; `EAGAIN` when interrupted.
+pub fn verify(
+    _insns: &[crate::isa::RawInsn],
+    _options: &Options,
+    _env: &mut dyn Env,
+    _log: &mut Log,
+) -> Result<VerifiedProg> {
+    Err(EINVAL)
+}
