@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! oxbpf: an implementation of the eBPF subsystem as a loadable module.
+
+use kernel::prelude::*;
+
+mod sys;
+
+module! {
+    type: Oxbpf,
+    name: "oxbpf",
+    authors: ["The oxbpf authors"],
+    description: "A second implementation of eBPF",
+    license: "GPL",
+}
+
+/// The loaded module.
+struct Oxbpf;
+
+impl kernel::Module for Oxbpf {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        pr_info!("loaded on {}\n", sys::module::kernel_release());
+        Ok(Oxbpf)
+    }
+}
+
+impl Drop for Oxbpf {
+    fn drop(&mut self) {
+        pr_info!("unloaded\n");
+    }
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The running kernel's name.
+
+use kernel::prelude::*;
+
+extern "C" {
+    fn oxbpf_kernel_release() -> *const kernel::ffi::c_char;
+}
+
+/// The running kernel's release, as `uname -r` prints it.
+pub(crate) fn kernel_release() -> &'static CStr {
+    // SAFETY: the shim has no requirements; it returns a NUL-terminated string that the kernel
+    // never changes or frees.
+    unsafe { CStr::from_char_ptr(oxbpf_kernel_release()) }
+}
