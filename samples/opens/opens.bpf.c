@@ -73,7 +73,7 @@ static __always_inline __u32 bit_length(__u64 x)
 	return n + (x & 1);
 }
 
-SEC("kprobe.multi")
+SEC("kprobe")
 int count_open(struct pt_regs *ctx)
 {
 	const struct path *path = (const struct path *)PT_REGS_PARM1(ctx);

@@ -264,11 +264,12 @@ static int measure(const char *object, const char *label, const char *out, char 
 	obj = bpf_object__open_file(object, NULL);
 	if (!obj)
 		return fail(object, errno);
-	if (bpf_object__load(obj))
-		return fail("loading the program", errno);
 	prog = bpf_object__find_program_by_name(obj, "count_open");
 	if (!prog)
 		return fail("count_open is not in the object", ENOENT);
+	bpf_program__set_expected_attach_type(prog, BPF_TRACE_KPROBE_MULTI);
+	if (bpf_object__load(obj))
+		return fail("loading the program", errno);
 	link = bpf_program__attach_kprobe_multi_opts(prog, NULL, &opts);
 	if (!link)
 		return fail("attaching to " FUNCTION, errno);

@@ -27,7 +27,14 @@ impl Attr {
 
     /// Sets the pointer at `off` to `buf`, NULL when it is empty.
     pub fn ptr<T>(&mut self, off: usize, buf: &[T]) -> &mut Self {
-        self.u64(off, if buf.is_empty() { 0 } else { buf.as_ptr() as u64 })
+        self.u64(
+            off,
+            if buf.is_empty() {
+                0
+            } else {
+                buf.as_ptr() as u64
+            },
+        )
     }
 
     /// Sets the bytes at `off`.
@@ -51,12 +58,16 @@ impl Attr {
 
 /// The four bytes at `off` of `b`, 0 past the end.
 pub fn get_u32(b: &[u8], off: usize) -> u32 {
-    b.get(off..off + 4).and_then(|s| s.try_into().ok()).map_or(0, u32::from_ne_bytes)
+    b.get(off..off + 4)
+        .and_then(|s| s.try_into().ok())
+        .map_or(0, u32::from_ne_bytes)
 }
 
 /// The eight bytes at `off` of `b`, 0 past the end.
 pub fn get_u64(b: &[u8], off: usize) -> u64 {
-    b.get(off..off + 8).and_then(|s| s.try_into().ok()).map_or(0, u64::from_ne_bytes)
+    b.get(off..off + 8)
+        .and_then(|s| s.try_into().ok())
+        .map_or(0, u64::from_ne_bytes)
 }
 
 /// A name field: 15 bytes and a NUL at most.
@@ -70,5 +81,8 @@ pub fn name(s: &str) -> [u8; 16] {
 
 /// The text of a name field.
 pub fn name_str(b: &[u8]) -> String {
-    b.iter().take_while(|c| **c != 0).map(|c| *c as char).collect()
+    b.iter()
+        .take_while(|c| **c != 0)
+        .map(|c| *c as char)
+        .collect()
 }

@@ -100,7 +100,9 @@ impl Bpf {
             return Err(Errno::last());
         }
         // SAFETY: `fd` was just opened and nobody else has it.
-        Ok(Bpf(Arc::new(Target::Oxbpf(unsafe { OwnedFd::from_raw_fd(fd) }))))
+        Ok(Bpf(Arc::new(Target::Oxbpf(unsafe {
+            OwnedFd::from_raw_fd(fd)
+        }))))
     }
 
     /// `"in-tree"` or `"oxbpf"`.
@@ -170,7 +172,9 @@ impl Bpf {
     /// `EBADFD` for a bad fd, `E2BIG` when bytes that the kernel does not know are not zero.
     pub fn info(&self, fd: RawFd, info: &mut [u8]) -> Result<usize> {
         let mut a = attr::Attr::new(16);
-        a.u32(0, fd as u32).u32(4, info.len() as u32).u64(8, info.as_mut_ptr() as u64);
+        a.u32(0, fd as u32)
+            .u32(4, info.len() as u32)
+            .u64(8, info.as_mut_ptr() as u64);
         self.call(cmd::OBJ_GET_INFO_BY_FD, a.bytes())?;
         Ok(a.get_u32(4) as usize)
     }

@@ -33,8 +33,11 @@ impl Prog {
             .collect::<Result<_>>()?;
         let pointers: Vec<u64> = names.iter().map(|n| n.as_ptr() as u64).collect();
         let mut a = Attr::new(attr::SIZE);
-        a.u32(0, self.as_fd().as_raw_fd() as u32).u32(8, TRACE_KPROBE_MULTI);
-        a.u32(16, flags).u32(20, pointers.len() as u32).ptr(24, &pointers);
+        a.u32(0, self.as_fd().as_raw_fd() as u32)
+            .u32(8, TRACE_KPROBE_MULTI);
+        a.u32(16, flags)
+            .u32(20, pointers.len() as u32)
+            .ptr(24, &pointers);
         let fd = self.bpf().call_fd(cmd::LINK_CREATE, a.bytes())?;
         Ok(Link { fd })
     }

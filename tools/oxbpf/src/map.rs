@@ -55,7 +55,14 @@ pub struct MapSpec {
 impl MapSpec {
     /// Without flags and name.
     pub fn new(ty: MapType, key_size: u32, value_size: u32, max_entries: u32) -> MapSpec {
-        MapSpec { ty, key_size, value_size, max_entries, flags: 0, name: String::new() }
+        MapSpec {
+            ty,
+            key_size,
+            value_size,
+            max_entries,
+            flags: 0,
+            name: String::new(),
+        }
     }
 }
 
@@ -88,7 +95,10 @@ impl Bpf {
     /// The command's.
     pub fn map_create(&self, s: &MapSpec) -> Result<Map> {
         let mut a = Attr::new(attr::SIZE);
-        a.u32(0, s.ty.0).u32(4, s.key_size).u32(8, s.value_size).u32(12, s.max_entries);
+        a.u32(0, s.ty.0)
+            .u32(4, s.key_size)
+            .u32(8, s.value_size)
+            .u32(12, s.max_entries);
         a.u32(16, s.flags).put(28, &attr::name(&s.name));
         let fd = self.call_fd(cmd::MAP_CREATE, a.bytes())?;
         Ok(Map {
@@ -106,7 +116,10 @@ impl Map {
             return Err(Errno(libc::EINVAL));
         }
         let mut a = Attr::new(32);
-        a.u32(0, self.fd.as_raw_fd() as u32).ptr(8, key).u64(16, value).u64(24, flags);
+        a.u32(0, self.fd.as_raw_fd() as u32)
+            .ptr(8, key)
+            .u64(16, value)
+            .u64(24, flags);
         self.bpf.call(cmd, a.bytes()).map(|_| ())
     }
 
@@ -149,7 +162,12 @@ impl Map {
     /// `ENOENT` after the last key.
     pub fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>> {
         let mut next = vec![0; self.key_size];
-        self.elem(cmd::MAP_GET_NEXT_KEY, key.unwrap_or(&[]), next.as_mut_ptr() as u64, 0)?;
+        self.elem(
+            cmd::MAP_GET_NEXT_KEY,
+            key.unwrap_or(&[]),
+            next.as_mut_ptr() as u64,
+            0,
+        )?;
         Ok(next)
     }
 

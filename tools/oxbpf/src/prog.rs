@@ -158,17 +158,28 @@ impl Bpf {
         license.push(0);
         let mut log = vec![0u8; if s.log_level == 0 { 0 } else { s.log_size }];
         let mut a = Attr::new(attr::SIZE);
-        a.u32(0, s.ty.0).u32(4, s.insns.len() as u32).ptr(8, s.insns).ptr(16, &license);
+        a.u32(0, s.ty.0)
+            .u32(4, s.insns.len() as u32)
+            .ptr(8, s.insns)
+            .ptr(16, &license);
         if s.log_level != 0 {
-            a.u32(24, s.log_level).u32(28, log.len() as u32).u64(32, log.as_mut_ptr() as u64);
+            a.u32(24, s.log_level)
+                .u32(28, log.len() as u32)
+                .u64(32, log.as_mut_ptr() as u64);
         }
-        a.u32(44, s.flags).put(48, &attr::name(s.name)).u32(68, s.expected_attach_type);
+        a.u32(44, s.flags)
+            .put(48, &attr::name(s.name))
+            .u32(68, s.expected_attach_type);
         a.ptr(120, s.fd_array);
         let fd = self.call_fd(cmd::PROG_LOAD, a.bytes());
         let end = log.iter().position(|c| *c == 0).unwrap_or(log.len());
         let log = String::from_utf8_lossy(&log[..end]).into_owned();
         match fd {
-            Ok(fd) => Ok(Prog { bpf: self.clone(), fd, log }),
+            Ok(fd) => Ok(Prog {
+                bpf: self.clone(),
+                fd,
+                log,
+            }),
             Err(errno) => Err(LoadError { errno, log }),
         }
     }
@@ -190,11 +201,15 @@ impl Prog {
         let mut ctx_out = vec![0u8; t.ctx_out.unwrap_or(0)];
         let mut a = Attr::new(80);
         a.u32(0, self.fd.as_raw_fd() as u32);
-        a.u32(8, t.data_in.len() as u32).u32(12, data_out.len() as u32).ptr(16, t.data_in);
+        a.u32(8, t.data_in.len() as u32)
+            .u32(12, data_out.len() as u32)
+            .ptr(16, t.data_in);
         if t.data_out.is_some() {
             a.u64(24, data_out.as_mut_ptr() as u64);
         }
-        a.u32(32, t.repeat).u32(40, t.ctx_in.len() as u32).u32(44, ctx_out.len() as u32);
+        a.u32(32, t.repeat)
+            .u32(40, t.ctx_in.len() as u32)
+            .u32(44, ctx_out.len() as u32);
         a.ptr(48, t.ctx_in);
         if t.ctx_out.is_some() {
             a.u64(56, ctx_out.as_mut_ptr() as u64);
@@ -202,7 +217,12 @@ impl Prog {
         self.bpf.call(cmd::PROG_TEST_RUN, a.bytes())?;
         data_out.truncate(a.get_u32(12) as usize);
         ctx_out.truncate(a.get_u32(44) as usize);
-        Ok(TestRunResult { retval: a.get_u32(4), duration: a.get_u32(36), data_out, ctx_out })
+        Ok(TestRunResult {
+            retval: a.get_u32(4),
+            duration: a.get_u32(36),
+            data_out,
+            ctx_out,
+        })
     }
 
     /// `OBJ_GET_INFO_BY_FD`, with instructions and map ids.
@@ -219,8 +239,10 @@ impl Prog {
         let mut map_ids = vec![0u32; attr::get_u32(&b, 52) as usize];
         let mut ask = Attr::new(b.len());
         ask.u32(16, jited.len() as u32).u32(20, xlated.len() as u32);
-        ask.u64(24, jited.as_mut_ptr() as u64).u64(32, xlated.as_mut_ptr() as u64);
-        ask.u32(52, map_ids.len() as u32).u64(56, map_ids.as_mut_ptr() as u64);
+        ask.u64(24, jited.as_mut_ptr() as u64)
+            .u64(32, xlated.as_mut_ptr() as u64);
+        ask.u32(52, map_ids.len() as u32)
+            .u64(56, map_ids.as_mut_ptr() as u64);
         self.bpf.info(fd, ask.bytes())?;
         let b = ask.bytes();
         let mut tag = [0; 8];
