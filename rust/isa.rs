@@ -13,6 +13,7 @@ pub mod code;
 pub mod decode;
 pub mod disasm;
 pub mod encode;
+pub mod opcode;
 
 /// One 8-byte instruction slot as user space passes it (RFC 9669, section 3.1).
 #[repr(C)]
