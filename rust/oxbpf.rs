@@ -19,6 +19,7 @@ struct Oxbpf;
 
 impl kernel::Module for Oxbpf {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        sys::symbols::resolve();
         pr_info!("loaded on {}\n", sys::module::kernel_release());
         Ok(Oxbpf)
     }

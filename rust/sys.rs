@@ -2,5 +2,19 @@
 
 //! The unsafe edge: one safe abstraction per kernel facility, nothing above it is unsafe.
 
+// Until the commands that use all of it are there.
+#![allow(dead_code)]
+
+pub(crate) mod anon;
 pub(crate) mod bindings;
+pub(crate) mod chardev;
+pub(crate) mod context;
+pub(crate) mod cpu;
+pub(crate) mod cred;
+pub(crate) mod exec;
+pub(crate) mod hash;
 pub(crate) mod module;
+pub(crate) mod shared;
+pub(crate) mod symbols;
+pub(crate) mod time;
+pub(crate) mod user;

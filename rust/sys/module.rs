@@ -14,3 +14,8 @@ pub(crate) fn kernel_release() -> &'static CStr {
     // never changes or frees.
     unsafe { CStr::from_char_ptr(oxbpf_kernel_release()) }
 }
+
+/// `THIS_MODULE`: what a file or an attachment keeps from being unloaded.
+pub(crate) const fn this() -> *mut kernel::bindings::module {
+    &raw mut kernel::bindings::__this_module
+}

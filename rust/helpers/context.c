@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Where the current code runs: preemption, per-CPU nesting, signals.
+ */
+
+#include <linux/percpu.h>
+#include <linux/preempt.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+
+void oxbpf_preempt_disable(void);
+void oxbpf_preempt_enable(void);
+bool oxbpf_nest_enter(void);
+void oxbpf_nest_exit(void);
+bool oxbpf_breathe(void);
+
+/* Greater than 0 while a program or a map operation runs on the CPU. */
+static DEFINE_PER_CPU(int, oxbpf_nesting);
+
+void oxbpf_preempt_disable(void)
+{
+	preempt_disable();
+}
+
+void oxbpf_preempt_enable(void)
+{
+	preempt_enable();
+}
+
+/* With preemption off. True when nothing of ours ran on this CPU; oxbpf_nest_exit() either way. */
+bool oxbpf_nest_enter(void)
+{
+	return this_cpu_inc_return(oxbpf_nesting) == 1;
+}
+
+void oxbpf_nest_exit(void)
+{
+	this_cpu_dec(oxbpf_nesting);
+}
+
+/* Lets others run; true when the current task is about to be killed or has a signal to handle. */
+bool oxbpf_breathe(void)
+{
+	cond_resched();
+	return signal_pending(current);
+}
