@@ -26,6 +26,57 @@ pub enum ProgType {
     RawTracepoint = 17,
 }
 
+/// A set of program types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgTypes(u32);
+
+impl ProgTypes {
+    /// Every type.
+    pub const ALL: Self = Self(u32::MAX);
+    /// kprobe, tracepoint, raw tracepoint, perf event.
+    pub const TRACING: Self = Self::of(&[
+        ProgType::Kprobe,
+        ProgType::Tracepoint,
+        ProgType::RawTracepoint,
+        ProgType::PerfEvent,
+    ]);
+    /// Types whose context is `__sk_buff`.
+    pub const SKB: Self = Self::of(&[
+        ProgType::SocketFilter,
+        ProgType::SchedCls,
+        ProgType::SchedAct,
+        ProgType::CgroupSkb,
+    ]);
+    /// Types that see packets: `SKB` and XDP.
+    pub const NET: Self = Self::SKB.and(Self::of(&[ProgType::Xdp]));
+
+    /// The set of these types.
+    pub const fn of(types: &[ProgType]) -> Self {
+        let mut bits = 0;
+        let mut rest = types;
+        while let [first, tail @ ..] = rest {
+            bits |= Self::bit(*first);
+            rest = tail;
+        }
+        Self(bits)
+    }
+
+    /// Both sets together.
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether `ty` is in the set.
+    pub const fn contains(self, ty: ProgType) -> bool {
+        self.0 & Self::bit(ty) != 0
+    }
+
+    /// Program type numbers are all below 32.
+    const fn bit(ty: ProgType) -> u32 {
+        1 << (ty as u32 & 31)
+    }
+}
+
 /// Map types that have a backend (`enum bpf_map_type`).
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

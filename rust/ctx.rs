@@ -2,9 +2,26 @@
 
 //! Contexts: per program type, what lies where, who may read or write it, and where the running
 //! kernel keeps it.
+//!
+//! Two kinds. A *flat* context ([`flat`]: `pt_regs`, trace records) is what the program's `R1`
+//! points to, and accesses stay as they are. A *view* (`__sk_buff`, `xdp_md`,
+//! `bpf_perf_event_data`) exists on paper only: `R1` points to the kernel's own structure, each
+//! field is a row of a table ([`field`]), and [`lower_load`] and [`lower_store`] turn a proved
+//! access into accesses to that structure. A field that the tables do not name cannot be accessed.
+
+mod field;
+mod flat;
+mod layout;
+mod perf_event;
+mod skb;
+mod xdp;
+
+pub use layout::KernelLayout;
 
 use crate::abi::ProgType;
-use crate::isa::{Insn, Reg, Size};
+use crate::helper::Caps;
+use crate::isa::{Insn, Reg, Size, Src};
+use field::Field;
 use kernel::prelude::*;
 
 /// What a load from the context gives.
@@ -20,33 +37,142 @@ pub enum Value {
     PacketMeta,
 }
 
-/// The verifier's question: may a program of type `prog` access `size` bytes at byte `off`?
-///
-/// `Some` says what a load gives; `None` means "invalid bpf_context access".
-pub fn check_access(_prog: ProgType, _off: i32, _size: Size, _write: bool) -> Option<Value> {
-    None
+/// What a program wants to do with its context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Load.
+    Load {
+        /// Sign-extends.
+        sx: bool,
+    },
+    /// Store of a register or an immediate. (Atomics on a context are not allowed at all.)
+    Store,
 }
 
-/// Byte offsets inside the running kernel's structures, as the C compiler laid them out.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct KernelLayout {
-    /// `offsetof(struct sk_buff, len)`
-    pub skb_len: i16,
+/// How a program type's context is described.
+enum Shape {
+    Flat(flat::Region),
+    View(&'static [Field]),
+}
+
+fn shape(prog: ProgType) -> Shape {
+    match prog {
+        ProgType::SocketFilter | ProgType::SchedCls | ProgType::SchedAct | ProgType::CgroupSkb => {
+            Shape::View(skb::FIELDS)
+        }
+        ProgType::Xdp => Shape::View(xdp::FIELDS),
+        ProgType::PerfEvent => Shape::View(perf_event::FIELDS),
+        ProgType::Kprobe => Shape::Flat(flat::PT_REGS),
+        ProgType::Tracepoint => Shape::Flat(flat::TRACE_RECORD),
+        ProgType::RawTracepoint => Shape::Flat(flat::RAW_ARGS),
+    }
+}
+
+/// Accesses stay as they are, and may go through a context pointer with a constant added.
+///
+/// For other types the context pointer must be unmodified.
+pub fn is_flat(prog: ProgType) -> bool {
+    matches!(shape(prog), Shape::Flat(_))
+}
+
+/// The verifier's question: may a program of type `prog`, loaded with `caps`, access `size` bytes
+/// at byte `off`?
+///
+/// `Some` says what a load gives; `None` means "invalid bpf_context access".
+pub fn check_access(
+    prog: ProgType,
+    caps: Caps,
+    off: i32,
+    size: Size,
+    access: Access,
+) -> Option<Value> {
+    let off = u32::try_from(off).ok()?;
+    if off % size.bytes() != 0 {
+        return None;
+    }
+    match shape(prog) {
+        Shape::Flat(region) => region.check(off, size, access),
+        Shape::View(fields) => field::find(fields, off)?.check(prog, caps, off, size, access),
+    }
+}
+
+/// A proved load from a context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CtxLoad {
+    /// Access size.
+    pub size: Size,
+    /// Sign-extends.
+    pub sx: bool,
+    /// Result.
+    pub dst: Reg,
+    /// The context.
+    pub src: Reg,
+    /// Byte offset.
+    pub off: i16,
+}
+
+/// A proved store to a context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CtxStore {
+    /// Access size.
+    pub size: Size,
+    /// The context.
+    pub dst: Reg,
+    /// Byte offset.
+    pub off: i16,
+    /// What is stored.
+    pub src: Src,
 }
 
 /// Appends to `out` what a proved context load becomes on the running kernel's structures.
 ///
+/// Uses no register but `load.dst` (which may be `load.src`) for intermediate values. Targets of
+/// jumps among the appended instructions are slot numbers in `out`; they are never beyond
+/// the slot after the last one that is appended.
+///
 /// # Errors
 ///
-/// `ENOMEM` when `out` cannot grow.
+/// `ENOMEM` when `out` cannot grow; `EINVAL` for an access that [`check_access`] refuses.
 pub fn lower_load(
-    _prog: ProgType,
-    _layout: &KernelLayout,
-    _dst: Reg,
-    _src: Reg,
-    _off: i16,
-    _size: Size,
-    _out: &mut KVVec<Insn>,
+    prog: ProgType,
+    layout: &KernelLayout,
+    load: &CtxLoad,
+    out: &mut KVVec<Insn>,
 ) -> Result {
-    Err(EINVAL)
+    match shape(prog) {
+        Shape::Flat(_) => {
+            let insn = Insn::Load {
+                size: load.size,
+                sx: load.sx,
+                dst: load.dst,
+                src: load.src,
+                off: load.off,
+            };
+            out.push(insn, GFP_KERNEL)?;
+            Ok(())
+        }
+        Shape::View(fields) => field::at(fields, load.off)?.lower_load(layout, load, out),
+    }
 }
+
+/// Appends to `out` what a proved context store becomes on the running kernel's structures.
+///
+/// Uses no register for intermediate values. Jump targets are as for [`lower_load`].
+///
+/// # Errors
+///
+/// `ENOMEM` when `out` cannot grow; `EINVAL` for an access that [`check_access`] refuses.
+pub fn lower_store(
+    prog: ProgType,
+    layout: &KernelLayout,
+    store: &CtxStore,
+    out: &mut KVVec<Insn>,
+) -> Result {
+    match shape(prog) {
+        Shape::Flat(_) => Err(EINVAL),
+        Shape::View(fields) => field::at(fields, store.off)?.lower_store(layout, store, out),
+    }
+}
+
+#[cfg(test)]
+mod tests;

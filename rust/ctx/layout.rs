@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where the running kernel's structures keep what contexts show.
+
+/// Byte offsets inside the running kernel's structures, as the C compiler laid them out.
+///
+/// The module fills it in from C; host tests make one up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelLayout {
+    /// `struct sk_buff`: `len` (u32)
+    pub skb_len: i16,
+    /// `struct sk_buff`: `mark` (u32)
+    pub skb_mark: i16,
+    /// `struct sk_buff`: `priority` (u32)
+    pub skb_priority: i16,
+    /// `struct sk_buff`: `protocol` (u16, network order)
+    pub skb_protocol: i16,
+    /// `struct sk_buff`: `queue_mapping` (u16)
+    pub skb_queue_mapping: i16,
+    /// `struct sk_buff`: `hash` (u32)
+    pub skb_hash: i16,
+    /// `struct sk_buff`: `tc_index` (u16)
+    pub skb_tc_index: i16,
+    /// `struct sk_buff`: `vlan_tci` (u16)
+    pub skb_vlan_tci: i16,
+    /// `struct sk_buff`: `vlan_proto` (u16, network order)
+    pub skb_vlan_proto: i16,
+    /// `struct sk_buff`: `vlan_all`, the two before together (u32)
+    pub skb_vlan_all: i16,
+    /// `struct sk_buff`: the byte that has `pkt_type` in its low bits
+    pub skb_pkt_type: i16,
+    /// The bits of `pkt_type` in that byte (`PKT_TYPE_MAX`).
+    pub skb_pkt_type_mask: u8,
+    /// `struct sk_buff`: `skb_iif` (u32)
+    pub skb_iif: i16,
+    /// `struct sk_buff`: `napi_id` (u32)
+    pub skb_napi_id: i16,
+    /// Smaller numbers in `napi_id` are no NAPI ids (`MIN_NAPI_ID`).
+    pub min_napi_id: i32,
+    /// `struct sk_buff`: `data` (pointer)
+    pub skb_data: i16,
+    /// `struct sk_buff`: `dev` (pointer)
+    pub skb_dev: i16,
+    /// `struct net_device`: `ifindex` (u32)
+    pub dev_ifindex: i16,
+    /// `struct sk_buff`: `cb`, in it `struct qdisc_skb_cb`'s `data` (20 bytes)
+    pub skb_cb_data: i16,
+    /// `struct sk_buff`: `cb`, in it `struct qdisc_skb_cb`'s `tc_classid` (u16)
+    pub skb_cb_tc_classid: i16,
+    /// `struct sk_buff`: `cb`, in it `struct qdisc_skb_cb`'s `pkt_len` (u32)
+    pub skb_cb_pkt_len: i16,
+    /// `struct sk_buff`: `cb`, in it `struct bpf_skb_data_end`'s `data_end` (pointer)
+    pub skb_cb_data_end: i16,
+    /// `struct sk_buff`: `cb`, in it `struct bpf_skb_data_end`'s `data_meta` (pointer)
+    pub skb_cb_data_meta: i16,
+    /// `struct xdp_buff`: `data` (pointer)
+    pub xdp_data: i16,
+    /// `struct xdp_buff`: `data_end` (pointer)
+    pub xdp_data_end: i16,
+    /// `struct xdp_buff`: `data_meta` (pointer)
+    pub xdp_data_meta: i16,
+    /// `struct xdp_buff`: `rxq` (pointer)
+    pub xdp_rxq: i16,
+    /// `struct xdp_rxq_info`: `dev` (pointer)
+    pub rxq_dev: i16,
+    /// `struct xdp_rxq_info`: `queue_index` (u32)
+    pub rxq_queue_index: i16,
+    /// `struct bpf_perf_event_data_kern`: `regs` (pointer)
+    pub pe_regs: i16,
+    /// `struct bpf_perf_event_data_kern`: `data` (pointer)
+    pub pe_data: i16,
+    /// `struct perf_sample_data`: `period` (u64)
+    pub sample_period: i16,
+    /// `struct perf_sample_data`: `addr` (u64)
+    pub sample_addr: i16,
+}
