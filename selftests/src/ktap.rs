@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KTAP output (Documentation/dev-tools/ktap.rst in the kernel tree).
+
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+/// The running list of tests.
+pub struct Suite {
+    /// Stands before each test's name.
+    pub prefix: String,
+    run: u32,
+    failed: u32,
+}
+
+impl Suite {
+    /// Prints the header.
+    pub fn start() -> Suite {
+        println!("KTAP version 1");
+        Suite {
+            prefix: String::new(),
+            run: 0,
+            failed: 0,
+        }
+    }
+
+    /// Runs one test; what it returns or panics with as an error is printed as diagnosis.
+    pub fn test(&mut self, name: &str, f: impl FnOnce() -> Result<(), String>) {
+        self.run += 1;
+        let verdict = catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|p| {
+            Err(p
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| p.downcast_ref::<&str>().map(|s| (*s).to_string()))
+                .unwrap_or_else(|| "panic".to_string()))
+        });
+        let number = self.run;
+        let prefix = &self.prefix;
+        match verdict {
+            Ok(()) => println!("ok {number} {prefix}: {name}"),
+            Err(why) => {
+                self.failed += 1;
+                for line in why.lines() {
+                    println!("# {line}");
+                }
+                println!("not ok {number} {prefix}: {name}");
+            }
+        }
+    }
+
+    /// One test that was not run, and why.
+    pub fn skip(&mut self, name: &str, why: &str) {
+        self.run += 1;
+        println!("ok {} {}: {name} # SKIP {why}", self.run, self.prefix);
+    }
+
+    /// Prints the plan; true when nothing failed and something ran.
+    pub fn finish(self) -> bool {
+        println!("1..{}", self.run);
+        self.failed == 0 && self.run > 0
+    }
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of the loaded module, each run through the kernel's own bpf(2) too.
+//!
+//! ```text
+//! oxbpf-selftest [SUITE...]
+//! ```
+//!
+//! Prints KTAP. A test passes when oxbpf answers as the kernel's own bpf(2) does in the same
+//! situation: errno, value, verdict, log line, result of a run. Runs as root in the test VM.
+
+mod both;
+mod caps;
+mod errno;
+mod fds;
+mod info;
+mod insn;
+mod kprobe;
+mod ktap;
+mod load;
+mod maps;
+mod memory;
+mod run;
+
+use ktap::Suite;
+use std::process::ExitCode;
+
+/// A suite's name, and what runs it.
+type Entry = (&'static str, fn(&mut Suite));
+
+const SUITES: &[Entry] = &[
+    ("errno", errno::suite),
+    ("maps", maps::suite),
+    ("load", load::suite),
+    ("run", run::suite),
+    ("info", info::suite),
+    ("caps", caps::suite),
+    ("kprobe", kprobe::suite),
+    ("fds", fds::suite),
+];
+
+fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = wanted
+        .iter()
+        .find(|w| !SUITES.iter().any(|(name, _)| name == w))
+    {
+        let names: Vec<_> = SUITES.iter().map(|(name, _)| *name).collect();
+        eprintln!(
+            "oxbpf-selftest: no suite '{unknown}'; there are: {}",
+            names.join(" ")
+        );
+        return ExitCode::from(2);
+    }
+    let mut suite = Suite::start();
+    for (name, run) in SUITES {
+        if wanted.is_empty() || wanted.iter().any(|w| w == name) {
+            suite.prefix = (*name).to_string();
+            run(&mut suite);
+        }
+    }
+    if suite.finish() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
