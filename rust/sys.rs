@@ -7,13 +7,18 @@
 
 pub(crate) mod anon;
 pub(crate) mod bindings;
+pub(crate) mod bytes;
 pub(crate) mod chardev;
 pub(crate) mod context;
 pub(crate) mod cpu;
+pub(crate) mod cpus;
 pub(crate) mod cred;
 pub(crate) mod exec;
 pub(crate) mod hash;
+pub(crate) mod maplock;
 pub(crate) mod module;
+pub(crate) mod random;
+pub(crate) mod region;
 pub(crate) mod shared;
 pub(crate) mod symbols;
 pub(crate) mod time;

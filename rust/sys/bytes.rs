@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bytes that others may write while they are read: keys and values in a program's memory.
+
+use core::marker::PhantomData;
+use core::ptr;
+
+/// Readable bytes whose content may change at any time.
+///
+/// A slice would promise the compiler that they do not; here every read is a volatile one of its
+/// own, so a value that was read and checked stays what it was.
+///
+/// # Invariants
+///
+/// `len` bytes at `ptr` are readable during `'a`.
+#[derive(Clone, Copy)]
+pub(crate) struct Bytes<'a> {
+    ptr: *const u8,
+    len: usize,
+    bytes: PhantomData<&'a [u8]>,
+}
+
+impl<'a> Bytes<'a> {
+    /// The bytes at an address that a verified program passed.
+    ///
+    /// # Safety
+    ///
+    /// `len` bytes at `ptr` must be readable during `'a`; they need not be aligned.
+    #[inline(always)]
+    pub(crate) unsafe fn new(ptr: *const u8, len: usize) -> Self {
+        // INVARIANT: the caller says so.
+        Bytes {
+            ptr,
+            len,
+            bytes: PhantomData,
+        }
+    }
+
+    /// Number of bytes.
+    #[inline(always)]
+    pub(crate) fn len(self) -> usize {
+        self.len
+    }
+
+    /// The `u32` at byte `off`.
+    #[inline(always)]
+    pub(crate) fn u32(self, off: usize) -> Option<u32> {
+        if off.checked_add(4)? > self.len {
+            return None;
+        }
+        // SAFETY: four bytes from `off` are within the readable ones; `Unaligned` has alignment 1.
+        Some(unsafe { ptr::read_volatile(self.ptr.add(off).cast::<Unaligned<u32>>()) }.0)
+    }
+
+    /// The `u64` at byte `off`.
+    #[inline(always)]
+    pub(crate) fn u64(self, off: usize) -> Option<u64> {
+        if off.checked_add(8)? > self.len {
+            return None;
+        }
+        // SAFETY: eight bytes from `off` are within the readable ones; `Unaligned` has alignment 1.
+        Some(unsafe { ptr::read_volatile(self.ptr.add(off).cast::<Unaligned<u64>>()) }.0)
+    }
+
+    /// The byte at `off`.
+    #[inline(always)]
+    pub(crate) fn u8(self, off: usize) -> Option<u8> {
+        if off >= self.len {
+            return None;
+        }
+        // SAFETY: `off` is within the readable bytes.
+        Some(unsafe { ptr::read_volatile(self.ptr.add(off)) })
+    }
+}
+
+impl<'a> From<&'a [u8]> for Bytes<'a> {
+    #[inline(always)]
+    fn from(s: &'a [u8]) -> Self {
+        // INVARIANT: a slice's bytes are readable during its lifetime.
+        Bytes {
+            ptr: s.as_ptr(),
+            len: s.len(),
+            bytes: PhantomData,
+        }
+    }
+}
+
+/// A value at any address.
+#[repr(C, packed)]
+#[derive(Clone, Copy)]
+struct Unaligned<T>(T);

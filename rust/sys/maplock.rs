@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The lock of a map's bucket: usable in every context, and never waited for by its own holder.
+
+use core::cell::UnsafeCell;
+use core::marker::PhantomData;
+use kernel::prelude::*;
+
+extern "C" {
+    fn oxbpf_map_lock(word: *mut u32, flags: *mut usize) -> i32;
+    fn oxbpf_map_unlock(word: *mut u32, flags: usize);
+    fn oxbpf_map_lock_nested(word: *mut u32);
+    fn oxbpf_map_unlock_nested(word: *mut u32);
+}
+
+/// A spin lock that turns interrupts off while it is held.
+///
+/// A CPU holds at most one of them: who asks for another inside the section, as a program does that
+/// a probe in the section runs, gets `EBUSY`.
+#[derive(Default)]
+pub(crate) struct MapLock {
+    word: UnsafeCell<u32>,
+}
+
+// SAFETY: the word is only used by the shim's atomic operations.
+unsafe impl Sync for MapLock {}
+
+/// The lock is held; dropping gives it back.
+pub(crate) struct MapGuard<'a> {
+    lock: &'a MapLock,
+    flags: usize,
+    cpu: u32,
+    /// Interrupts are off on this CPU: the guard must be dropped here.
+    not_send: PhantomData<*mut ()>,
+}
+
+/// A second lock is held, inside the section of the first.
+pub(crate) struct NestedGuard<'a> {
+    lock: &'a MapLock,
+    not_send: PhantomData<*mut ()>,
+}
+
+impl MapLock {
+    /// Takes the lock.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` when this CPU holds a map lock already.
+    #[inline]
+    pub(crate) fn lock(&self) -> Result<MapGuard<'_>> {
+        let mut flags = 0;
+        // SAFETY: `word` is valid and used as the shim's lock word only, `flags` is valid.
+        let cpu = unsafe { oxbpf_map_lock(self.word.get(), &mut flags) };
+        let cpu = u32::try_from(cpu).map_err(|_| EBUSY)?;
+        Ok(MapGuard {
+            lock: self,
+            flags,
+            cpu,
+            not_send: PhantomData,
+        })
+    }
+}
+
+impl MapGuard<'_> {
+    /// The CPU that holds the lock, and stays the current one until it is given back.
+    #[inline]
+    pub(crate) fn cpu(&self) -> usize {
+        self.cpu as usize
+    }
+
+    /// Takes a second lock. The map that does so has an order of its locks, and the second is
+    /// never taken as a first with another one nested in it.
+    #[inline]
+    pub(crate) fn nest<'a>(&'a self, lock: &'a MapLock) -> NestedGuard<'a> {
+        // SAFETY: `word` is valid and used as the shim's lock word only; interrupts are off and
+        // this CPU is marked, since `self` is held.
+        unsafe { oxbpf_map_lock_nested(lock.word.get()) };
+        NestedGuard {
+            lock,
+            not_send: PhantomData,
+        }
+    }
+}
+
+impl Drop for MapGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: this guard's existence says that the lock is held by this CPU, with `flags`.
+        unsafe { oxbpf_map_unlock(self.lock.word.get(), self.flags) };
+    }
+}
+
+impl Drop for NestedGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: this guard's existence says that the lock is held by this CPU.
+        unsafe { oxbpf_map_unlock_nested(self.lock.word.get()) };
+    }
+}

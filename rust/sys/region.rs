@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory of a map: a fixed array of atomics that neither moves nor ends before the map.
+
+use core::mem;
+use core::ops::Deref;
+use core::ptr::NonNull;
+use kernel::alloc::AllocError;
+use kernel::ffi::c_void;
+
+extern "C" {
+    fn oxbpf_area_alloc(size: usize, node: i32) -> *mut c_void;
+    fn oxbpf_area_free(area: *mut c_void);
+    fn oxbpf_node_online(node: u32) -> bool;
+}
+
+/// A fixed array in kernel memory, charged to the cgroup of the task that makes it.
+///
+/// Its elements are atomics (or made of them), because programs and other CPUs read and write them
+/// at any time. Elements are never dropped.
+///
+/// # Invariants
+///
+/// `ptr` points to `len` initialised elements in memory of `oxbpf_area_alloc`, or dangles and
+/// `len` is 0. `len` times the element's size fits an `isize`.
+pub(crate) struct Region<T> {
+    ptr: NonNull<T>,
+    len: usize,
+}
+
+// SAFETY: a region owns its elements, as a boxed slice does.
+unsafe impl<T: Send> Send for Region<T> {}
+// SAFETY: a shared region gives out shared references to its elements only.
+unsafe impl<T: Sync> Sync for Region<T> {}
+
+impl<T: Default + Sync> Region<T> {
+    /// A region of `len` default elements, near `node` if the kernel can.
+    ///
+    /// # Errors
+    ///
+    /// `AllocError` when there is not so much memory, or the size overflows. May sleep.
+    pub(crate) fn new(len: usize, node: Option<u32>) -> Result<Self, AllocError> {
+        const { assert!(mem::size_of::<T>() != 0 && !mem::needs_drop::<T>()) };
+        if len == 0 {
+            // INVARIANT: empty.
+            return Ok(Region {
+                ptr: NonNull::dangling(),
+                len,
+            });
+        }
+        let size = len.checked_mul(mem::size_of::<T>()).ok_or(AllocError)?;
+        if isize::try_from(size).is_err() {
+            return Err(AllocError);
+        }
+        let node = node.and_then(|n| i32::try_from(n).ok()).unwrap_or(-1);
+        // SAFETY: the shim takes any size and node; -1 is NUMA_NO_NODE.
+        let area = unsafe { oxbpf_area_alloc(size, node) };
+        let ptr = NonNull::new(area.cast::<T>()).ok_or(AllocError)?;
+        if !ptr.is_aligned() {
+            // SAFETY: `area` is what the allocator just gave, and nobody else has it.
+            unsafe { oxbpf_area_free(area) };
+            return Err(AllocError);
+        }
+        for i in 0..len {
+            // SAFETY: `i < len`, and the area has room for `len` elements, aligned for them.
+            unsafe { ptr.add(i).write(T::default()) };
+        }
+        // INVARIANT: all `len` elements are initialised, and `size` was checked above.
+        Ok(Region { ptr, len })
+    }
+}
+
+impl<T> Region<T> {
+    /// The element at `i` modulo the length, which must be a power of two for that to be the
+    /// meaning; in any other case it is some element. A region without elements has no such call.
+    #[inline(always)]
+    pub(crate) fn at_masked(&self, i: usize) -> Option<&T> {
+        let mask = self.len.checked_sub(1)?;
+        // SAFETY: `i & mask <= mask < len`, and the elements live as long as the region.
+        Some(unsafe { self.ptr.add(i & mask).as_ref() })
+    }
+}
+
+impl<T> Deref for Region<T> {
+    type Target = [T];
+
+    #[inline(always)]
+    fn deref(&self) -> &[T] {
+        // SAFETY: by the type's invariant there are `len` initialised elements at `ptr`.
+        unsafe { core::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
+    }
+}
+
+impl<T> Drop for Region<T> {
+    fn drop(&mut self) {
+        if self.len != 0 {
+            // SAFETY: by the type's invariant the area came from the allocator; the region is its
+            // only owner, and elements need no drop.
+            unsafe { oxbpf_area_free(self.ptr.as_ptr().cast()) };
+        }
+    }
+}
+
+/// Whether memory can be asked of NUMA node `node`.
+pub(crate) fn node_online(node: u32) -> bool {
+    // SAFETY: the shim takes any number.
+    unsafe { oxbpf_node_online(node) }
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Host twin of `rust/sys/bytes.rs`.
+
+/// Readable bytes; on the host nobody changes them.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    /// Number of bytes.
+    #[inline(always)]
+    pub fn len(self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The `u32` at byte `off`.
+    #[inline(always)]
+    pub fn u32(self, off: usize) -> Option<u32> {
+        let b = self.0.get(off..off.checked_add(4)?)?;
+        Some(u32::from_ne_bytes(b.try_into().ok()?))
+    }
+
+    /// The `u64` at byte `off`.
+    #[inline(always)]
+    pub fn u64(self, off: usize) -> Option<u64> {
+        let b = self.0.get(off..off.checked_add(8)?)?;
+        Some(u64::from_ne_bytes(b.try_into().ok()?))
+    }
+
+    /// The byte at `off`.
+    #[inline(always)]
+    pub fn u8(self, off: usize) -> Option<u8> {
+        self.0.get(off).copied()
+    }
+}
+
+impl<'a> From<&'a [u8]> for Bytes<'a> {
+    #[inline(always)]
+    fn from(s: &'a [u8]) -> Self {
+        Bytes(s)
+    }
+}
