@@ -17,3 +17,8 @@ pub mod verifier;
 
 pub mod interp;
 pub mod jit;
+
+pub mod map;
+
+#[path = "../tools/core/sys/sys.rs"]
+pub mod sys;

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A hash map's keys: how they are hashed, compared and kept.
+//!
+//! The hash folds 64-bit words by multiplication: the two halves of the 128-bit product of two
+//! words, each mixed with a secret first, are xored. The secret is the map's own and random, so
+//! nobody can choose keys that meet in one bucket without knowing it.
+
+use super::super::words;
+use crate::sys::bytes::Bytes;
+use crate::sys::random::unguessable;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The secret that keys one map's hash.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::map) struct Seed {
+    first: u64,
+    second: u64,
+}
+
+impl Seed {
+    /// A seed that nobody can guess.
+    pub(in crate::map) fn random() -> Self {
+        // Odd, so that the low half of a product keeps all bits of the other factor.
+        Seed {
+            first: unguessable(),
+            second: unguessable() | 1,
+        }
+    }
+
+    /// The seed of maps with `BPF_F_ZERO_SEED`: always the same.
+    pub(in crate::map) const fn fixed() -> Self {
+        // The fractional parts of pi and of the golden ratio.
+        Seed {
+            first: 0x243f_6a88_85a3_08d3,
+            second: 0x9e37_79b9_7f4a_7c15,
+        }
+    }
+
+    #[inline(always)]
+    fn one(self, word: u64) -> u64 {
+        fold(word ^ self.first, self.second)
+    }
+}
+
+/// Both halves of the product, xored.
+#[inline(always)]
+fn fold(a: u64, b: u64) -> u64 {
+    let p = u128::from(a).wrapping_mul(u128::from(b));
+    (p as u64) ^ ((p >> 64) as u64)
+}
+
+/// A key in the form that suits its size.
+pub(in crate::map) trait Key: Copy {
+    /// One load compares the whole key, so it cannot be seen half written.
+    const WHOLE: bool;
+
+    /// The keyed hash.
+    fn hash(self, seed: Seed) -> u64;
+
+    /// Whether the element whose words start at `off` has this key.
+    fn is_at(self, elems: &[AtomicU64], off: usize) -> bool;
+
+    /// Writes the key to the element whose words start at `off`. False when what was written
+    /// has another hash than `hash`: somebody changed the key's bytes meanwhile.
+    fn store(self, elems: &[AtomicU64], off: usize, seed: Seed, hash: u64) -> bool;
+}
+
+/// A key of up to eight bytes.
+#[derive(Clone, Copy)]
+pub(in crate::map) struct Word(u64);
+
+impl Word {
+    /// Reads the key.
+    #[inline(always)]
+    pub(in crate::map) fn new(key: Bytes<'_>) -> Self {
+        Word(words::word(key, 0))
+    }
+}
+
+impl Key for Word {
+    const WHOLE: bool = true;
+
+    #[inline(always)]
+    fn hash(self, seed: Seed) -> u64 {
+        seed.one(self.0)
+    }
+
+    #[inline(always)]
+    fn is_at(self, elems: &[AtomicU64], off: usize) -> bool {
+        elems.get(off).is_some_and(|w| w.load(Relaxed) == self.0)
+    }
+
+    #[inline(always)]
+    fn store(self, elems: &[AtomicU64], off: usize, _seed: Seed, _hash: u64) -> bool {
+        match elems.get(off) {
+            Some(w) => {
+                w.store(self.0, Relaxed);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// A longer key, read from where it is each time it is needed.
+#[derive(Clone, Copy)]
+pub(in crate::map) struct Long<'a> {
+    bytes: Bytes<'a>,
+    words: usize,
+}
+
+impl<'a> Long<'a> {
+    /// A key of these bytes.
+    #[inline(always)]
+    pub(in crate::map) fn new(bytes: Bytes<'a>) -> Self {
+        Long {
+            bytes,
+            words: words::words_of(bytes.len()),
+        }
+    }
+
+    #[inline(always)]
+    fn slot(self, elems: &[AtomicU64], off: usize) -> Option<&[AtomicU64]> {
+        elems.get(off..off.checked_add(self.words)?)
+    }
+}
+
+/// The hash of `n` words that `word` gives.
+#[inline(always)]
+fn hash_words(seed: Seed, n: usize, word: impl Fn(usize) -> u64) -> u64 {
+    let mut acc = seed.first;
+    let mut i: usize = 0;
+    while i.wrapping_add(1) < n {
+        acc = fold(word(i) ^ acc, word(i.wrapping_add(1)) ^ seed.second);
+        i = i.wrapping_add(2);
+    }
+    if i < n {
+        acc = fold(word(i) ^ acc, seed.second);
+    }
+    acc
+}
+
+impl Key for Long<'_> {
+    const WHOLE: bool = false;
+
+    #[inline(always)]
+    fn hash(self, seed: Seed) -> u64 {
+        hash_words(seed, self.words, |i| words::word(self.bytes, i))
+    }
+
+    #[inline(always)]
+    fn is_at(self, elems: &[AtomicU64], off: usize) -> bool {
+        self.slot(elems, off)
+            .is_some_and(|k| words::equal(k, self.bytes))
+    }
+
+    #[inline]
+    fn store(self, elems: &[AtomicU64], off: usize, seed: Seed, hash: u64) -> bool {
+        let Some(slot) = self.slot(elems, off) else {
+            return false;
+        };
+        words::store(slot, self.bytes);
+        let word = |i: usize| slot.get(i).map_or(0, |w| w.load(Relaxed));
+        hash_words(seed, slot.len(), word) == hash
+    }
+}
+
+/// Calls `$call` with `$key` (bytes of `$size`) in the form that suits its size.
+macro_rules! with_key {
+    ($size:expr, $bytes:expr, |$key:ident| $call:expr) => {
+        if $size <= $crate::map::words::WORD {
+            let $key = $crate::map::hash::key::Word::new($bytes);
+            $call
+        } else {
+            let $key = $crate::map::hash::key::Long::new($bytes);
+            $call
+        }
+    };
+}
+pub(in crate::map) use with_key;

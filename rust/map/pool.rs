@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The elements of a map that are not in use.
+//!
+//! All elements exist from the start. Each CPU has a stack of free ones, linked by index; who finds
+//! its own empty takes one that was never used, or another CPU's. So a map takes exactly as many
+//! entries as it may, whichever CPUs put and delete them. A stack is one word, an index and a
+//! count of changes, so pushing and popping is a compare-and-swap and works in any context.
+//!
+//! Each CPU has a spare element besides, beyond the map's entries: replacing an entry uses it and
+//! makes the old element the new spare, so a full map can still be updated.
+
+use crate::sys::cpus;
+use crate::sys::maplock::MapGuard;
+use crate::sys::region::Region;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use kernel::prelude::*;
+
+/// One CPU's free elements.
+#[derive(Default)]
+#[repr(C, align(64))]
+struct Local {
+    /// Index plus one of the top element in the low half, number of pops in the high half.
+    top: AtomicU64,
+    spare: AtomicU32,
+}
+
+/// The elements of a map, by index, and which of them are free.
+pub(super) struct Pool {
+    locals: Region<Local>,
+    /// One link an element: index plus one of the next, 0 for none. Free elements are linked here,
+    /// others may be by their map.
+    links: Region<AtomicU32>,
+    /// The first element that was never used.
+    fresh: AtomicU32,
+    entries: u32,
+}
+
+impl Pool {
+    /// A pool of `entries` elements, and spares.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `E2BIG` when there are too many to be numbered.
+    pub(super) fn new(entries: u32, node: Option<u32>) -> Result<Self> {
+        let cpus = cpus::ids();
+        let all = u32::try_from(cpus)
+            .ok()
+            .and_then(|c| entries.checked_add(c))
+            .filter(|n| *n < u32::MAX)
+            .ok_or(E2BIG)?;
+        let locals = Region::<Local>::new(cpus, node)?;
+        for (spare, local) in (entries..).zip(locals.iter()) {
+            local.spare.store(spare, Relaxed);
+        }
+        let links = Region::new(all as usize, node)?;
+        Ok(Pool {
+            locals,
+            links,
+            fresh: AtomicU32::new(0),
+            entries,
+        })
+    }
+
+    /// Number of elements, with the spares.
+    pub(super) fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    /// The link of element `e`, for the map's own use while the element is not free.
+    #[inline(always)]
+    pub(super) fn link(&self, e: u32) -> Option<&AtomicU32> {
+        self.links.get(e as usize)
+    }
+
+    /// A free element; none when all entries are in use.
+    #[inline]
+    pub(super) fn take(&self, guard: &MapGuard<'_>) -> Option<u32> {
+        let cpu = guard.cpu();
+        if let Some(e) = self.locals.get(cpu).and_then(|l| self.pop(l)) {
+            return Some(e);
+        }
+        self.take_elsewhere(cpu)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_elsewhere(&self, cpu: usize) -> Option<u32> {
+        // The load keeps the number from wrapping: it passes `entries` by the number of CPUs at
+        // most.
+        if self.fresh.load(Relaxed) < self.entries {
+            let e = self.fresh.fetch_add(1, Relaxed);
+            if e < self.entries {
+                return Some(e);
+            }
+        }
+        let n = self.locals.len();
+        (1..n).find_map(|i| {
+            let other = cpu.wrapping_add(i).checked_rem(n)?;
+            self.pop(self.locals.get(other)?)
+        })
+    }
+
+    /// Gives back an element that nobody can find any more.
+    #[inline]
+    pub(super) fn give(&self, guard: &MapGuard<'_>, e: u32) {
+        let (Some(local), Some(link)) = (self.locals.get(guard.cpu()), self.link(e)) else {
+            return;
+        };
+        let mut top = local.top.load(Relaxed);
+        loop {
+            link.store(top as u32, Relaxed);
+            let new = (top & !0xffff_ffff) | u64::from(e.wrapping_add(1));
+            match local.top.compare_exchange_weak(top, new, Release, Relaxed) {
+                Ok(_) => return,
+                Err(t) => top = t,
+            }
+        }
+    }
+
+    /// The CPU's spare element. Only the holder of a map lock asks, so nobody else on this CPU
+    /// does meanwhile.
+    #[inline]
+    pub(super) fn spare(&self, guard: &MapGuard<'_>) -> Option<u32> {
+        Some(self.locals.get(guard.cpu())?.spare.load(Relaxed))
+    }
+
+    /// Makes `e` the CPU's spare element: the one before is in use now, in its place.
+    #[inline]
+    pub(super) fn set_spare(&self, guard: &MapGuard<'_>, e: u32) {
+        if let Some(local) = self.locals.get(guard.cpu()) {
+            local.spare.store(e, Relaxed);
+        }
+    }
+
+    #[inline]
+    fn pop(&self, local: &Local) -> Option<u32> {
+        let mut top = local.top.load(Acquire);
+        loop {
+            let e = (top as u32).checked_sub(1)?;
+            let next = self.link(e)?.load(Relaxed);
+            let count = (top >> 32).wrapping_add(1);
+            let new = (count << 32) | u64::from(next);
+            match local.top.compare_exchange_weak(top, new, Acquire, Acquire) {
+                Ok(_) => return Some(e),
+                Err(t) => top = t,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::maplock::MapLock;
+
+    #[test]
+    fn gives_each_element_once_and_all_of_them() {
+        let pool = Pool::new(10, None).unwrap();
+        let lock = MapLock::default();
+        let mut seen: Vec<u32> = Vec::new();
+        for _ in 0..3 {
+            for i in 0..10 {
+                cpus::set_current(i);
+                seen.push(pool.take(&lock.lock().unwrap()).unwrap());
+            }
+            assert_eq!(pool.take(&lock.lock().unwrap()), None);
+            seen.sort_unstable();
+            assert_eq!(seen, (0..10).collect::<Vec<_>>());
+            for (i, e) in seen.drain(..).enumerate() {
+                cpus::set_current(i / 2);
+                pool.give(&lock.lock().unwrap(), e);
+            }
+        }
+    }
+
+    #[test]
+    fn spares_are_beyond_the_entries() {
+        let pool = Pool::new(3, None).unwrap();
+        let lock = MapLock::default();
+        for c in 0..cpus::ids() {
+            cpus::set_current(c);
+            let g = lock.lock().unwrap();
+            assert_eq!(pool.spare(&g), Some(3 + c as u32));
+            pool.set_spare(&g, c as u32);
+            assert_eq!(pool.spare(&g), Some(c as u32));
+        }
+        assert_eq!(pool.len(), 3 + cpus::ids());
+    }
+
+    #[test]
+    fn threads_share_it_exactly() {
+        let pool = Pool::new(64, None).unwrap();
+        let locks: Vec<MapLock> = (0..4).map(|_| MapLock::default()).collect();
+        std::thread::scope(|s| {
+            for lock in &locks {
+                let pool = &pool;
+                s.spawn(move || {
+                    let mut mine = Vec::new();
+                    for round in 0..20_000u32 {
+                        if round % 3 != 2 {
+                            mine.extend(pool.take(&lock.lock().unwrap()));
+                        } else if let Some(e) = mine.pop() {
+                            pool.give(&lock.lock().unwrap(), e);
+                        }
+                        if mine.len() > 20 {
+                            for e in mine.drain(..) {
+                                pool.give(&lock.lock().unwrap(), e);
+                            }
+                        }
+                    }
+                    for e in mine {
+                        pool.give(&lock.lock().unwrap(), e);
+                    }
+                });
+            }
+        });
+        let mut all: Vec<u32> =
+            std::iter::from_fn(|| pool.take(&locks[0].lock().unwrap())).collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..64).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a map is made from, and whether such a map can be.
+
+use crate::abi::{MapType, OBJ_NAME_LEN};
+use crate::sys::region::node_online;
+use kernel::prelude::*;
+
+/// `BPF_F_NO_PREALLOC`
+pub const NO_PREALLOC: u32 = 1 << 0;
+/// `BPF_F_NO_COMMON_LRU`
+pub const NO_COMMON_LRU: u32 = 1 << 1;
+/// `BPF_F_NUMA_NODE`
+pub const NUMA_NODE: u32 = 1 << 2;
+/// `BPF_F_RDONLY`
+pub const RDONLY: u32 = 1 << 3;
+/// `BPF_F_WRONLY`
+pub const WRONLY: u32 = 1 << 4;
+/// `BPF_F_ZERO_SEED`
+pub const ZERO_SEED: u32 = 1 << 6;
+/// `BPF_F_RDONLY_PROG`
+pub const RDONLY_PROG: u32 = 1 << 7;
+/// `BPF_F_WRONLY_PROG`
+pub const WRONLY_PROG: u32 = 1 << 8;
+
+/// Who may use a map: four of the flags, valid for every type.
+const ACCESS: u32 = RDONLY | WRONLY | RDONLY_PROG | WRONLY_PROG;
+/// The largest kmalloc, which bounds what bpf(2) can copy at once.
+const KMALLOC_MAX: u64 = 4 << 20;
+/// Bytes of the in-tree hash element's header, which count in its size limit.
+const IN_TREE_HASH_ELEM: u64 = 48;
+/// More entries than this and the in-tree table of buckets would pass 4 GiB.
+const HASH_ENTRIES_MAX: u32 = 1 << 27;
+
+/// A map as `MAP_CREATE` describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapSpec {
+    /// Type.
+    pub ty: MapType,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// Entries at most.
+    pub max_entries: u32,
+    /// `BPF_F_*` as given.
+    pub flags: u32,
+    /// NUMA node that the memory shall come from, when `BPF_F_NUMA_NODE` is set.
+    pub numa_node: u32,
+    /// `map_extra`
+    pub extra: u64,
+    /// Name, padded with NULs.
+    pub name: [u8; OBJ_NAME_LEN],
+}
+
+impl MapSpec {
+    /// Checks everything about the description that comes before the check of permissions:
+    /// `map_extra`, the node, then the type's own rules. `sys_admin` tells whether the caller has
+    /// `CAP_SYS_ADMIN`, and is only asked where that matters.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` for a zero seed without that capability; `EINVAL` for values that a map of this
+    /// type cannot have; `E2BIG` for too large ones; `ENOTSUPP` for an LRU map that is not
+    /// preallocated.
+    pub fn check(&self, sys_admin: impl FnOnce() -> bool) -> Result {
+        if self.extra != 0 {
+            return Err(EINVAL);
+        }
+        if self.flags & NUMA_NODE != 0 && !node_online(self.numa_node) {
+            return Err(EINVAL);
+        }
+        match self.ty {
+            MapType::Array => self.check_array(),
+            MapType::Hash => self.check_hash(sys_admin),
+            MapType::ProgArray => Err(EINVAL),
+        }
+    }
+
+    /// The node to take memory from.
+    pub fn node(&self) -> Option<u32> {
+        (self.flags & NUMA_NODE != 0).then_some(self.numa_node)
+    }
+
+    /// Whether `flag` is set.
+    pub fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// The type's flags are among `allowed`, and programs may do something.
+    fn flags_ok(&self, allowed: u32) -> bool {
+        let prog = RDONLY_PROG | WRONLY_PROG;
+        self.flags & !(allowed | ACCESS) == 0 && self.flags & prog != prog
+    }
+
+    fn check_array(&self) -> Result {
+        if self.max_entries == 0
+            || self.key_size != 4
+            || self.value_size == 0
+            || !self.flags_ok(NUMA_NODE)
+        {
+            return Err(EINVAL);
+        }
+        if i32::try_from(self.value_size).is_err() {
+            return Err(E2BIG);
+        }
+        Ok(())
+    }
+
+    fn check_hash(&self, sys_admin: impl FnOnce() -> bool) -> Result {
+        if self.has(ZERO_SEED) && !sys_admin() {
+            return Err(EPERM);
+        }
+        if !self.flags_ok(NO_PREALLOC | NUMA_NODE | ZERO_SEED) {
+            return Err(EINVAL);
+        }
+        if self.max_entries == 0 || self.key_size == 0 || self.value_size == 0 {
+            return Err(EINVAL);
+        }
+        let size = u64::from(self.key_size).saturating_add(self.value_size.into());
+        if size >= KMALLOC_MAX.saturating_sub(IN_TREE_HASH_ELEM) {
+            return Err(E2BIG);
+        }
+        Ok(())
+    }
+
+    /// Whether a hash has too many entries; found out after the check of permissions.
+    pub(super) fn check_hash_entries(&self) -> Result {
+        if self.max_entries > HASH_ENTRIES_MAX {
+            return Err(E2BIG);
+        }
+        Ok(())
+    }
+}
