@@ -4,6 +4,19 @@
 
 use kernel::prelude::*;
 
+pub mod abi;
+pub mod isa;
+
+pub mod ctx;
+pub mod helper;
+
+pub mod verifier;
+
+pub mod interp;
+pub mod jit;
+
+pub mod map;
+
 mod sys;
 
 module! {
