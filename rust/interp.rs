@@ -1,8 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The interpreter: runs a program's instructions over a [`Memory`].
+//!
+//! One loop over the slots; subprogram calls save what the callee may change in a fixed array of
+//! frames, so nothing recurses and the kernel stack holds less than a kilobyte. What the
+//! verifier proved is not trusted here: an instruction that cannot run ends the program with a
+//! [`Fault`], and whether an address is good is the memory's business.
 
-use crate::isa::{AtomicOp, Imm64, Size};
+pub mod alu;
+
+use crate::abi::MAX_FRAMES;
+use crate::isa::code::{Code, Subprog};
+use crate::isa::{AtomicOp, Imm64, Insn, Reg, Size, Src, Width};
 
 /// What stopped a program that a checked memory did not allow to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +24,8 @@ pub enum Fault {
     Insn(u32),
     /// The instruction budget is used up.
     Budget,
+    /// There is no packet to load from.
+    NoPacket,
 }
 
 /// The memory, and the helpers, that a program sees.
@@ -66,4 +77,317 @@ pub trait Memory {
     ///
     /// [`Fault::Helper`]
     fn call(&mut self, id: i32, args: [u64; 5]) -> Result<u64, Fault>;
+
+    /// Loads with acquire order; a plain load is one on x86-64.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Access`]
+    #[inline]
+    fn load_acquire(&mut self, addr: u64, size: Size, may_fault: bool) -> Result<u64, Fault> {
+        self.load(addr, size, may_fault)
+    }
+
+    /// Stores with release order; a plain store is one on x86-64.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Access`]
+    #[inline]
+    fn store_release(&mut self, addr: u64, size: Size, value: u64) -> Result<(), Fault> {
+        self.store(addr, size, value)
+    }
+
+    /// Loads `size` bytes at `offset` of the packet that context `skb` shows, in host order
+    /// (`LD_ABS`, `LD_IND`); `None` when they are not in the packet.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::NoPacket`] where there are no packets, which is what this default says.
+    fn packet(&mut self, skb: u64, offset: i32, size: Size) -> Result<Option<u64>, Fault> {
+        let _ = (skb, offset, size);
+        Err(Fault::NoPacket)
+    }
+
+    /// Called before the instruction at `slot` runs, with `R0` to `R10`. For tests.
+    #[inline(always)]
+    fn step(&mut self, slot: u32, regs: &[u64; 11]) {
+        let _ = (slot, regs);
+    }
 }
+
+/// Times that a frame's `may_goto`s go on before they leave the loop (`BPF_MAX_LOOPS`).
+const MAX_LOOPS: u32 = 8 << 20;
+
+/// The registers.
+struct Regs([u64; 11]);
+
+impl Regs {
+    #[inline(always)]
+    fn get(&self, reg: Reg) -> u64 {
+        self.0.get(reg.index()).copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn set(&mut self, reg: Reg, value: u64) {
+        if let Some(place) = self.0.get_mut(reg.index()) {
+            *place = value;
+        }
+    }
+
+    /// The second operand of an operation of that width.
+    #[inline(always)]
+    fn src(&self, width: Width, src: Src) -> u64 {
+        match src {
+            Src::Reg(reg) => self.get(reg),
+            Src::Imm(imm) => alu::imm(width, imm),
+        }
+    }
+
+    /// The address that base plus offset make.
+    #[inline(always)]
+    fn addr(&self, base: Reg, off: i16) -> u64 {
+        self.get(base).wrapping_add(off as i64 as u64)
+    }
+}
+
+/// What a call saves of its caller.
+#[derive(Clone, Copy, Default)]
+struct Frame {
+    /// `R6` to `R10`.
+    saved: [u64; 5],
+    /// Slot to go on at.
+    back: u32,
+    /// The caller's stack bytes.
+    stack: u16,
+    /// What is left of the caller's loops.
+    loops: u32,
+}
+
+/// The registers that a call saves.
+const SAVED: [Reg; 5] = [Reg::R6, Reg::R7, Reg::R8, Reg::R9, Reg::R10];
+
+/// Runs a program on context `ctx` and returns its `R0`.
+///
+/// `budget` limits the instructions that run; `None` relies on the verifier's proof that the
+/// program ends.
+///
+/// # Errors
+///
+/// A [`Fault`]: what a memory that checks refused, a spent budget, or an instruction that no
+/// verified program has.
+pub fn run<M: Memory>(
+    code: &Code,
+    mem: &mut M,
+    ctx: u64,
+    budget: Option<u64>,
+) -> Result<u64, Fault> {
+    match budget {
+        None => go::<M, false>(code, mem, ctx, 0),
+        Some(budget) => go::<M, true>(code, mem, ctx, budget),
+    }
+}
+
+/// The subprogram that starts at `slot`.
+fn subprog(code: &Code, slot: u32) -> Option<&Subprog> {
+    let index = code
+        .subprogs
+        .binary_search_by_key(&slot, |subprog| subprog.start)
+        .ok()?;
+    code.subprogs.get(index)
+}
+
+/// [`run`], counting instructions if `COUNT`.
+fn go<M: Memory, const COUNT: bool>(
+    code: &Code,
+    mem: &mut M,
+    ctx: u64,
+    mut budget: u64,
+) -> Result<u64, Fault> {
+    let insns: &[Insn] = &code.insns;
+    let mut regs = Regs([0; 11]);
+    regs.set(Reg::R1, ctx);
+    regs.set(Reg::R10, mem.stack_top());
+    let mut frames = [Frame::default(); MAX_FRAMES - 1];
+    let mut depth = 0usize;
+    let mut stack = code.subprogs.first().map_or(0, |main| main.stack);
+    let mut loops = MAX_LOOPS;
+    let mut pc = 0u32;
+
+    while let Some(insn) = insns.get(pc as usize) {
+        if COUNT {
+            budget = budget.checked_sub(1).ok_or(Fault::Budget)?;
+        }
+        mem.step(pc, &regs.0);
+        let may_fault = |pc: u32| code.facts.get(pc as usize).is_some_and(|f| f.may_fault);
+        let mut next = pc.wrapping_add(1);
+        match *insn {
+            Insn::Alu {
+                op,
+                width,
+                dst,
+                src,
+            } => {
+                let value = alu::alu(op, width, regs.get(dst), regs.src(width, src));
+                regs.set(dst, value);
+            }
+            Insn::Neg { width, dst } => {
+                let value = alu::neg(width, regs.get(dst));
+                regs.set(dst, value);
+            }
+            Insn::Mov { width, dst, src } => {
+                let value = alu::truncate(width, regs.src(width, src));
+                regs.set(dst, value);
+            }
+            Insn::MovSx {
+                width,
+                from,
+                dst,
+                src,
+            } => {
+                let value = alu::sign_extend(from, regs.get(src));
+                regs.set(dst, alu::truncate(width, value));
+            }
+            Insn::Swap { kind, size, dst } => {
+                let value = alu::swap(kind, size, regs.get(dst));
+                regs.set(dst, value);
+            }
+            Insn::LdImm64 { dst, imm } => {
+                let value = match imm {
+                    Imm64::Value(value) => value,
+                    imm => mem.imm64(imm)?,
+                };
+                regs.set(dst, value);
+            }
+            Insn::Hole => {}
+            Insn::Load {
+                size,
+                sx,
+                dst,
+                src,
+                off,
+            } => {
+                let value = mem.load(regs.addr(src, off), size, may_fault(pc))?;
+                let value = if sx {
+                    alu::sign_extend(size, value)
+                } else {
+                    value
+                };
+                regs.set(dst, value);
+            }
+            Insn::Store {
+                size,
+                dst,
+                off,
+                src,
+            } => {
+                let value = alu::zero_extend(size, regs.src(Width::W64, src));
+                mem.store(regs.addr(dst, off), size, value)?;
+            }
+            Insn::Atomic {
+                op,
+                fetch,
+                size,
+                dst,
+                off,
+                src,
+            } => {
+                let operand = alu::zero_extend(size, regs.get(src));
+                let r0 = alu::zero_extend(size, regs.get(Reg::R0));
+                let old = mem.atomic(op, regs.addr(dst, off), size, operand, r0)?;
+                match op {
+                    AtomicOp::Cmpxchg => regs.set(Reg::R0, old),
+                    _ if fetch => regs.set(src, old),
+                    _ => {}
+                }
+            }
+            Insn::LoadAcquire {
+                size,
+                dst,
+                src,
+                off,
+            } => {
+                let value = mem.load_acquire(regs.addr(src, off), size, may_fault(pc))?;
+                regs.set(dst, value);
+            }
+            Insn::StoreRelease {
+                size,
+                dst,
+                off,
+                src,
+            } => {
+                let value = alu::zero_extend(size, regs.get(src));
+                mem.store_release(regs.addr(dst, off), size, value)?;
+            }
+            Insn::Ja { target, .. } => next = target,
+            Insn::MayGoto { target } => match loops.checked_sub(1) {
+                Some(left) => loops = left,
+                None => next = target,
+            },
+            Insn::Jmp {
+                cond,
+                width,
+                dst,
+                src,
+                target,
+            } => {
+                if alu::cond(cond, width, regs.get(dst), regs.src(width, src)) {
+                    next = target;
+                }
+            }
+            Insn::Call { helper } => {
+                let args = [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5].map(|r| regs.get(r));
+                let value = mem.call(helper, args)?;
+                regs.set(Reg::R0, value);
+            }
+            Insn::CallSub { target } => {
+                let callee = subprog(code, target).ok_or(Fault::Insn(pc))?;
+                let frame = frames.get_mut(depth).ok_or(Fault::Insn(pc))?;
+                *frame = Frame {
+                    saved: SAVED.map(|r| regs.get(r)),
+                    back: next,
+                    stack,
+                    loops,
+                };
+                depth = depth.wrapping_add(1);
+                let top = regs.get(Reg::R10).wrapping_sub(u64::from(stack));
+                regs.set(Reg::R10, top);
+                stack = callee.stack;
+                loops = MAX_LOOPS;
+                next = target;
+            }
+            Insn::LdAbs { .. } | Insn::LdInd { .. } | Insn::Exit => {
+                // A load from the packet returns too, with 0, when it is out of the packet.
+                let result = match *insn {
+                    Insn::LdAbs { size, imm } => mem.packet(regs.get(Reg::R6), imm, size)?.ok_or(0),
+                    Insn::LdInd { size, src, imm } => {
+                        let offset = (regs.get(src) as i32).wrapping_add(imm);
+                        mem.packet(regs.get(Reg::R6), offset, size)?.ok_or(0)
+                    }
+                    _ => Err(regs.get(Reg::R0)),
+                };
+                match result {
+                    Ok(loaded) => regs.set(Reg::R0, loaded),
+                    Err(value) => {
+                        regs.set(Reg::R0, value);
+                        let Some(up) = depth.checked_sub(1) else {
+                            return Ok(value);
+                        };
+                        let frame = frames.get(up).ok_or(Fault::Insn(pc))?;
+                        for (reg, saved) in SAVED.iter().zip(frame.saved) {
+                            regs.set(*reg, saved);
+                        }
+                        (next, stack, loops) = (frame.back, frame.stack, frame.loops);
+                        depth = up;
+                    }
+                }
+            }
+            Insn::CallKfunc { .. } => return Err(Fault::Insn(pc)),
+        }
+        pc = next;
+    }
+    Err(Fault::Insn(pc))
+}
+
+#[cfg(test)]
+mod tests;
