@@ -14,7 +14,7 @@ $(foreach v,CACHE KVER KDIR V JOBS MINUTES,$(if $($(v)),,$(eval unexport $(v))))
 
 S := scripts
 
-.PHONY: all help setup module run test vm check host-test vm-test clean distclean
+.PHONY: all help setup module user run test check test-host test-vm vm clean
 
 all: module
 
@@ -25,6 +25,34 @@ module: setup
 ## setup: make the toolroot and the kernel tree in the cache; nothing when they are there
 setup:
 	@$(S)/setup
+
+## run: the main job: samples/ on the stock kernel, oxbpf beside the kernel's own bpf(2)
+run: module user
+	@$(S)/vm --limit 300 run sh samples/run.sh
+
+## test: set-up and all tests: check, host tests, selftests in the VM
+test: setup
+	@$(S)/test
+
+## check: formatting, lints, layers and rules of the source
+check: setup
+	@$(S)/check
+
+## test-host: the tests that need no kernel
+test-host: setup
+	@$(S)/test host
+
+## test-vm: the selftests in the VM
+test-vm: setup
+	@$(S)/test vm
+
+## vm: a shell in the VM with the module loaded
+vm: module user
+	@$(S)/vm shell
+
+## user: programs of user space: selftests, samples, the preload library
+user: setup
+	@$(S)/build user
 
 ## clean: remove what was built in the tree
 clean:

@@ -11,11 +11,11 @@ import os
 import re
 import secrets
 import select
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 
@@ -42,7 +42,7 @@ def have_kvm():
 class Machine:
     """One boot of the guest."""
 
-    def __init__(self, vmlinuz, cwd, cpus=2, memory="2G", append="", icount=False, boot_limit=180):
+    def __init__(self, vmlinuz, cwd, cpus=2, memory="2G", append="", icount=False, boot_limit=180, env=None):
         self.vmlinuz = vmlinuz
         self.cwd = cwd
         self.cpus = 1 if icount else cpus
@@ -57,6 +57,7 @@ class Machine:
         self.port = None
         self.buffer = b""
         self.taint = 0
+        self.env = env or {}
 
     # Starting and stopping
 
@@ -149,7 +150,8 @@ class Machine:
         """
         if "\n" in command:
             raise ValueError("a command is one line")
-        self.port.sendall(f"{limit} {command}\n".encode())
+        exports = "".join(f"export {k}={shlex.quote(v)}; " for k, v in self.env.items())
+        self.port.sendall(f"{limit} {exports}{command}\n".encode())
         return self.collect(limit * 2 + 60, on_output)
 
     def collect(self, limit, on_output=None):

@@ -13,6 +13,14 @@ from machine import Hung, Machine
 TOP = os.environ["TOP"]
 OUT = os.environ["OUT"]
 MODULE = os.path.join(OUT, "oxbpf.ko")
+# What a command in the guest finds in its environment.
+GUEST_ENV = {
+    "OXBPF_TOP": TOP,
+    "OXBPF_MODULE": MODULE,
+    "OXBPF_BUILD": os.path.join(TOP, "build"),
+    "OXBPF_BIN": os.path.join(os.environ["CARGO_TARGET_DIR"], "release"),
+    "OXBPF_KDIR": os.environ["KDIR"],
+}
 TAIL = 60
 # A guest that keeps breaking is not worth a boot per test.
 BOOTS = 6
@@ -57,7 +65,13 @@ class Session:
             self.boots += 1
             a = self.args
             self.machine = Machine(
-                os.environ["VMLINUZ"], os.getcwd(), a.cpus, a.memory, a.append, a.icount
+                os.environ["VMLINUZ"],
+                os.getcwd(),
+                cpus=a.cpus,
+                memory=a.memory,
+                append=a.append,
+                icount=a.icount,
+                env=GUEST_ENV,
             )
             log = self.machine.boot()
             if a.dmesg:
