@@ -299,7 +299,7 @@ pub fn suite(s: &mut Suite) {
     });
     s.test("a function that must not be probed", || {
         let (_, prog) = counter(&both.ours, std::process::id())?;
-        match prog.attach_kprobes(&["kprobe_ftrace_handler"], 0) {
+        match prog.attach_kprobes(&["asm_exc_int3"], 0) {
             Err(Errno(libc::EINVAL | libc::ESRCH | libc::ENOENT)) => Ok(()),
             Err(e) => Err(e.to_string()),
             Ok(_) => Err("attached".to_string()),
