@@ -8,6 +8,8 @@
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 
+#include "context.h"
+
 void oxbpf_preempt_disable(void);
 void oxbpf_preempt_enable(void);
 bool oxbpf_nest_enter(void);
@@ -15,7 +17,7 @@ void oxbpf_nest_exit(void);
 bool oxbpf_breathe(void);
 
 /* Greater than 0 while a program or a map operation runs on the CPU. */
-static DEFINE_PER_CPU(int, oxbpf_nesting);
+DEFINE_PER_CPU(int, oxbpf_nesting);
 
 void oxbpf_preempt_disable(void)
 {
@@ -30,12 +32,12 @@ void oxbpf_preempt_enable(void)
 /* With preemption off. True when nothing of ours ran on this CPU; oxbpf_nest_exit() either way. */
 bool oxbpf_nest_enter(void)
 {
-	return this_cpu_inc_return(oxbpf_nesting) == 1;
+	return oxbpf_nest_begin();
 }
 
 void oxbpf_nest_exit(void)
 {
-	this_cpu_dec(oxbpf_nesting);
+	oxbpf_nest_end();
 }
 
 /* Lets others run; true when the current task is about to be killed or has a signal to handle. */

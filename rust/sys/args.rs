@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Arguments of helper functions: what the verifier proved about them, as types.
+//!
+//! A helper body is an `extern "C" fn` that only verified programs call, and it takes its arguments
+//! as these types. The machine passes each in the registers in which the program left them: one
+//! register for a pointer, two for a memory area with its size. Nothing else makes a value of them,
+//! they cannot be copied, and none can outlive its call by way of a static (they are not `Send`).
+//! `helper_impl` checks that the types of a body are those of its row in `helper.rs`, which is what
+//! the verifier went by.
+
+use core::marker::PhantomData;
+use core::ops::Deref;
+use core::slice;
+use kernel::prelude::*;
+use kernel::types::NotThreadSafe;
+
+/// What the sizes of a map's keys and values are, for the areas that a program passes.
+///
+/// The answers are those that the verifier had when it checked the program (`MapFacts`); they never
+/// change.
+pub(crate) trait Shape {
+    /// Bytes of a key.
+    fn key_size(&self) -> usize;
+    /// Bytes of a value.
+    fn value_size(&self) -> usize;
+}
+
+/// A map that the program uses.
+///
+/// # Invariants
+///
+/// The address of an `M` that lives at least until the helper returns.
+#[repr(transparent)]
+pub(crate) struct MapArg<M> {
+    addr: usize,
+    _map: PhantomData<*const M>,
+}
+
+impl<M> Deref for MapArg<M> {
+    type Target = M;
+
+    #[inline]
+    fn deref(&self) -> &M {
+        // SAFETY: by the invariant an `M` lives there during the call, and `self` ends before.
+        unsafe { &*(self.addr as *const M) }
+    }
+}
+
+/// A key of the map argument.
+///
+/// # Invariants
+///
+/// At the address are, during the call, as many initialised bytes as the map argument of the same
+/// call has in a key.
+#[repr(transparent)]
+pub(crate) struct KeyArg(usize, NotThreadSafe);
+
+impl KeyArg {
+    /// The key's bytes. `map` is the map of the same call: there is no other.
+    ///
+    /// A program on another CPU may change bytes of a map value that it passes as key; whoever
+    /// reads twice may see two keys.
+    #[inline]
+    pub(crate) fn bytes<'a, M: Shape>(&'a self, map: &MapArg<M>) -> &'a [u8] {
+        // SAFETY: by the invariant that many bytes can be read during the call.
+        unsafe { slice::from_raw_parts(self.0 as *const u8, map.key_size()) }
+    }
+}
+
+/// A value for the map argument.
+///
+/// # Invariants
+///
+/// At the address are, during the call, as many initialised bytes as the map argument of the same
+/// call has in a value.
+#[repr(transparent)]
+pub(crate) struct ValueArg(usize, NotThreadSafe);
+
+impl ValueArg {
+    /// The value's bytes. `map` is the map of the same call.
+    #[inline]
+    pub(crate) fn bytes<'a, M: Shape>(&'a self, map: &MapArg<M>) -> &'a [u8] {
+        // SAFETY: by the invariant that many bytes can be read during the call.
+        unsafe { slice::from_raw_parts(self.0 as *const u8, map.value_size()) }
+    }
+}
+
+/// Memory to read, with its size: two arguments, `MemRead` and `Size` or `SizeOrZero`.
+///
+/// # Invariants
+///
+/// At `addr` are, during the call, `len` initialised bytes. With `len` 0 the address may be any.
+#[repr(C)]
+pub(crate) struct ReadArg {
+    addr: usize,
+    len: usize,
+    _thread: NotThreadSafe,
+}
+
+impl ReadArg {
+    /// The bytes.
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        if self.len == 0 {
+            return &[];
+        }
+        // SAFETY: by the invariant that many bytes can be read during the call.
+        unsafe { slice::from_raw_parts(self.addr as *const u8, self.len) }
+    }
+}
+
+/// Memory to write, with its size: two arguments, `MemWrite` and `Size` or `SizeOrZero`.
+///
+/// # Invariants
+///
+/// At `addr` can, during the call, `len` bytes be written, which need not be initialised before and
+/// must be after. With `len` 0 the address may be any.
+#[repr(C)]
+pub(crate) struct WriteArg {
+    addr: usize,
+    len: usize,
+    _thread: NotThreadSafe,
+}
+
+impl WriteArg {
+    /// Where the bytes go: writes to the first [`Self::len`] of them are allowed during the call.
+    #[inline]
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.addr as *mut u8
+    }
+
+    /// How many bytes.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Zeroes them.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        if self.len != 0 {
+            // SAFETY: by the invariant that many bytes can be written during the call.
+            unsafe { core::ptr::write_bytes(self.as_mut_ptr(), 0, self.len) };
+        }
+    }
+}
+
+/// The program's context.
+///
+/// # Invariants
+///
+/// The address of the kernel's structure `T` that the program was started on.
+#[repr(transparent)]
+pub(crate) struct CtxArg<T> {
+    addr: usize,
+    _ctx: PhantomData<*mut T>,
+}
+
+impl<T> CtxArg<T> {
+    /// Where the context is.
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> *const T {
+        self.addr as *const T
+    }
+}
+
+/// A string that never changes, with its NUL, in a read-only map value.
+///
+/// # Invariants
+///
+/// At the address is a string that ends in a NUL, all of it readable during the call.
+#[repr(transparent)]
+pub(crate) struct StrArg(usize, NotThreadSafe);
+
+impl StrArg {
+    /// The string.
+    #[inline]
+    pub(crate) fn to_cstr(&self) -> &CStr {
+        // SAFETY: by the invariant.
+        unsafe { CStr::from_char_ptr(self.0 as *const c_char) }
+    }
+}
+
+/// What a parameter of a helper body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Nothing: the body takes fewer.
+    None,
+    /// A number, of which nothing is known.
+    Number,
+    /// [`MapArg`]
+    Map,
+    /// [`KeyArg`]
+    Key,
+    /// [`ValueArg`]
+    Value,
+    /// [`ReadArg`], two arguments.
+    Read,
+    /// [`WriteArg`], two arguments.
+    Write,
+    /// [`CtxArg`]
+    Ctx,
+    /// [`StrArg`]
+    Str,
+}
+
+/// A type that a helper body may take.
+pub(crate) trait Param {
+    /// What it is.
+    const KIND: Kind;
+}
+
+macro_rules! params {
+    ($($ty:ty [$($generic:ident)?] = $kind:ident;)*) => {
+        $(impl $(<$generic>)? Param for $ty {
+            const KIND: Kind = Kind::$kind;
+        })*
+    };
+}
+
+params! {
+    u64 [] = Number;
+    MapArg<M> [M] = Map;
+    KeyArg [] = Key;
+    ValueArg [] = Value;
+    ReadArg [] = Read;
+    WriteArg [] = Write;
+    CtxArg<T> [T] = Ctx;
+    StrArg [] = Str;
+}
+
+/// A helper body: its address, and what it takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Body {
+    entry: *const (),
+    kinds: [Kind; 5],
+}
+
+// SAFETY: the address of a function, which any thread may call.
+unsafe impl Sync for Body {}
+
+impl Body {
+    /// The address that programs call, by the C calling convention.
+    pub(crate) fn address(&self) -> usize {
+        self.entry as usize
+    }
+
+    /// The parameters.
+    pub(crate) const fn kinds(&self) -> &[Kind; 5] {
+        &self.kinds
+    }
+
+    /// A body without parameters.
+    pub(crate) const fn new0(f: extern "C" fn() -> u64) -> Self {
+        Body {
+            entry: f as *const (),
+            kinds: [Kind::None; 5],
+        }
+    }
+}
+
+macro_rules! body_constructors {
+    ($($doc:literal $new:ident [$($p:ident),*] [$($none:ident),*];)*) => {
+        impl Body {
+            $(
+                #[doc = $doc]
+                pub(crate) const fn $new<$($p: Param),*>(f: extern "C" fn($($p),*) -> u64) -> Self {
+                    Body {
+                        entry: f as *const (),
+                        kinds: [$($p::KIND,)* $(Kind::$none),*],
+                    }
+                }
+            )*
+        }
+    };
+}
+
+body_constructors! {
+    "A body with one parameter." new1 [A] [None, None, None, None];
+    "A body with two parameters." new2 [A, B] [None, None, None];
+    "A body with three parameters." new3 [A, B, C] [None, None];
+    "A body with four parameters." new4 [A, B, C, D] [None];
+}
