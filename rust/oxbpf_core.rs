@@ -15,6 +15,7 @@ pub mod helper;
 
 pub mod verifier;
 
+pub mod format;
 pub mod interp;
 pub mod jit;
 
