@@ -12,11 +12,14 @@ pub mod helper;
 
 pub mod verifier;
 
+pub mod format;
 pub mod interp;
 pub mod jit;
 
 pub mod map;
 
+mod attach;
+mod helper_impl;
 mod sys;
 
 module! {

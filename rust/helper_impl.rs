@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The bodies of the helper functions that programs call.
+//!
+//! A body is a safe `extern "C" fn` whose parameter types say what the verifier proved about the
+//! arguments ([`crate::sys::args`]). Each row of [`crate::helper::HELPERS`] has one body, of
+//! matching types: checked when this is compiled.
+//!
+//! Bodies run in whatever context the program runs in: with interrupts off, in the middle of any
+//! kernel function that a probe can be put on. None sleeps, and none takes a lock of the kernel's.
+
+// Until programs are compiled.
+#![allow(dead_code)]
+
+mod base;
+mod printk;
+mod skb;
+mod trace;
+
+use crate::helper::{Arg, Helper, HELPERS};
+use crate::sys::args::{Body, Kind};
+use kernel::prelude::*;
+
+/// Makes the table: `number constructor path;`.
+macro_rules! bodies {
+    ($($id:literal $new:ident $module:ident::$body:ident;)*) => {
+        /// Bodies in ascending order of the helpers' numbers.
+        static BODIES: &[(i32, Body)] = &[$(($id, Body::$new($module::$body))),*];
+    };
+}
+
+bodies! {
+    4 new2 trace::probe_read;
+    5 new0 base::ktime_get_ns;
+    6 new4 printk::trace_printk;
+    7 new0 base::get_prandom_u32;
+    8 new0 base::get_smp_processor_id;
+    14 new0 base::get_current_pid_tgid;
+    15 new0 base::get_current_uid_gid;
+    16 new1 base::get_current_comm;
+    26 new3 skb::skb_load_bytes;
+    35 new0 base::get_current_task;
+    42 new0 base::get_numa_node_id;
+    45 new2 trace::probe_read_str;
+    112 new2 trace::probe_read_user;
+    113 new2 trace::probe_read_kernel;
+    114 new2 trace::probe_read_user_str;
+    115 new2 trace::probe_read_kernel_str;
+    118 new0 base::jiffies64;
+    125 new0 base::ktime_get_boot_ns;
+    160 new0 base::ktime_get_coarse_ns;
+    208 new0 base::ktime_get_tai_ns;
+}
+
+/// Do the parameters of `body` fit the arguments that the verifier checks for `row`?
+///
+/// Behind the row's arguments a body may take numbers: it then gets whatever the program left in
+/// those registers.
+const fn fits(row: &Helper, body: &Body) -> bool {
+    let mut args: &[Arg] = &row.args;
+    let mut kinds: &[Kind] = body.kinds();
+    while let [kind, more_kinds @ ..] = kinds {
+        let rest = match (*kind, args) {
+            (Kind::None, []) => args,
+            (Kind::None, [Arg::None, rest @ ..])
+            | (Kind::Number, [Arg::Anything | Arg::None, rest @ ..])
+            | (Kind::Map, [Arg::ConstMap, rest @ ..])
+            | (Kind::Key, [Arg::MapKey, rest @ ..])
+            | (Kind::Value, [Arg::MapValue, rest @ ..])
+            | (Kind::Ctx, [Arg::Ctx, rest @ ..]) => rest,
+            (
+                Kind::Read,
+                [Arg::MemRead | Arg::MemReadOrNull, Arg::Size | Arg::SizeOrZero, rest @ ..],
+            )
+            | (Kind::Write, [Arg::MemWrite, Arg::Size | Arg::SizeOrZero, rest @ ..]) => rest,
+            _ => return false,
+        };
+        args = rest;
+        kinds = more_kinds;
+    }
+    true
+}
+
+// Each row has a body of its kind, and each body a row.
+const _: () = {
+    // The maps' rows (1 to 3) come first; their bodies come with the maps.
+    let mut rows = match HELPERS {
+        [_, _, _, rest @ ..] => rest,
+        none => none,
+    };
+    let mut bodies = BODIES;
+    while let ([row, more_rows @ ..], [(id, body), more_bodies @ ..]) = (rows, bodies) {
+        assert!(
+            row.id == *id,
+            "a helper without a body, or a body without a helper"
+        );
+        assert!(
+            fits(row, body),
+            "a body takes other arguments than its helper"
+        );
+        rows = more_rows;
+        bodies = more_bodies;
+    }
+    assert!(rows.is_empty() && bodies.is_empty());
+};
+
+/// Address of the body of helper number `id`.
+pub(crate) fn address(id: i32) -> Option<usize> {
+    let at = BODIES.binary_search_by_key(&id, |&(id, _)| id).ok()?;
+    BODIES.get(at).map(|(_, body)| body.address())
+}
+
+/// Once, when the module is loaded.
+pub(crate) fn init() {
+    crate::sys::task::prandom_seed();
+}
+
+/// A result as programs get it: the number, or the negative errno.
+fn errno(result: Result<u64>) -> u64 {
+    match result {
+        Ok(value) => value,
+        Err(error) => i64::from(error.to_errno()) as u64,
+    }
+}
