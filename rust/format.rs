@@ -17,6 +17,7 @@
 //!
 //! Everything that the kernel's `bpf_trace_printk` takes is taken here, and expands to the same text.
 
+use crate::sys::bytes::Bytes;
 use kernel::prelude::*;
 
 /// Bytes that the arguments of one call may take together, in the packed form of `vbin_printf`:
@@ -97,9 +98,23 @@ pub fn expand<S: Source>(
     scratch: &mut [u8],
     out: &mut [u8],
 ) -> Result<usize> {
-    let end = fmt.iter().position(|&b| b == 0).ok_or(EINVAL)?;
+    expand_bytes(fmt.into(), args, source, scratch, out)
+}
+
+/// The same for a format that another CPU may change meanwhile.
+pub(crate) fn expand_bytes<S: Source>(
+    fmt: Bytes<'_>,
+    args: &[u64],
+    source: &mut S,
+    scratch: &mut [u8],
+    out: &mut [u8],
+) -> Result<usize> {
+    let end = (0..fmt.len())
+        .find(|&at| fmt.u8(at) == Some(0))
+        .ok_or(EINVAL)?;
     let mut expander = Expander {
-        fmt: fmt.get(..end).ok_or(EINVAL)?,
+        fmt,
+        end,
         at: 0,
         args,
         packed: 0,
@@ -163,7 +178,8 @@ impl Out<'_> {
 
 /// State of one expansion.
 struct Expander<'a, S> {
-    fmt: &'a [u8],
+    fmt: Bytes<'a>,
+    end: usize,
     at: usize,
     args: &'a [u64],
     /// Bytes that the arguments so far would take packed.
@@ -188,10 +204,11 @@ fn is_alnum(b: u8) -> bool {
 impl<S: Source> Expander<'_, S> {
     /// The format's byte `ahead` of the current one; 0 behind its end.
     fn peek(&self, ahead: usize) -> u8 {
-        self.fmt
-            .get(self.at.saturating_add(ahead))
-            .copied()
-            .unwrap_or(0)
+        let at = self.at.saturating_add(ahead);
+        if at >= self.end {
+            return 0;
+        }
+        self.fmt.u8(at).unwrap_or(0)
     }
 
     fn skip(&mut self, count: usize) {
@@ -509,7 +526,7 @@ mod tests {
         fmt.push(0);
         let mut scratch = [0xaa; ARGS_SIZE];
         let mut out = [0xaa; 100];
-        let len = expand(&fmt, args, &mut Fake, &mut scratch, &mut out)?;
+        let len = expand(fmt, args, &mut Fake, &mut scratch, &mut out)?;
         Ok(String::from_utf8_lossy(&out[..len.min(100)]).into_owned())
     }
 

@@ -13,6 +13,7 @@
 #![allow(dead_code)]
 
 mod base;
+mod map;
 mod printk;
 mod skb;
 mod trace;
@@ -30,6 +31,9 @@ macro_rules! bodies {
 }
 
 bodies! {
+    1 new2 map::map_lookup_elem;
+    2 new4 map::map_update_elem;
+    3 new2 map::map_delete_elem;
     4 new2 trace::probe_read;
     5 new0 base::ktime_get_ns;
     6 new4 printk::trace_printk;
@@ -83,11 +87,7 @@ const fn fits(row: &Helper, body: &Body) -> bool {
 
 // Each row has a body of its kind, and each body a row.
 const _: () = {
-    // The maps' rows (1 to 3) come first; their bodies come with the maps.
-    let mut rows = match HELPERS {
-        [_, _, _, rest @ ..] => rest,
-        none => none,
-    };
+    let mut rows = HELPERS;
     let mut bodies = BODIES;
     while let ([row, more_rows @ ..], [(id, body), more_bodies @ ..]) = (rows, bodies) {
         assert!(

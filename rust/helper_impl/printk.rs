@@ -4,6 +4,7 @@
 
 use crate::format::{self, PointerKind, Source, Spec, StrSpace};
 use crate::sys::args::ReadArg;
+use crate::sys::bytes::Bytes;
 use crate::sys::nofault::{self, Space};
 use crate::sys::printk::{Line, PointerFormat};
 use kernel::prelude::*;
@@ -16,10 +17,10 @@ pub(super) extern "C" fn trace_printk(fmt: ReadArg, arg1: u64, arg2: u64, arg3: 
     super::errno(print(fmt.bytes(), &[arg1, arg2, arg3]))
 }
 
-fn print(fmt: &[u8], args: &[u64]) -> Result<u64> {
+fn print(fmt: Bytes<'_>, args: &[u64]) -> Result<u64> {
     let mut line = Line::take().ok_or(EBUSY)?;
     let (scratch, text) = line.buffers();
-    let len = format::expand(fmt, args, &mut Memory, scratch, text)?;
+    let len = format::expand_bytes(fmt, args, &mut Memory, scratch, text)?;
     line.emit(len);
     Ok(len as u64)
 }

@@ -9,9 +9,9 @@
 //! `helper_impl` checks that the types of a body are those of its row in `helper.rs`, which is what
 //! the verifier went by.
 
+use super::bytes::Bytes;
 use core::marker::PhantomData;
 use core::ops::Deref;
-use core::slice;
 use kernel::prelude::*;
 use kernel::types::NotThreadSafe;
 
@@ -58,13 +58,10 @@ pub(crate) struct KeyArg(usize, NotThreadSafe);
 
 impl KeyArg {
     /// The key's bytes. `map` is the map of the same call: there is no other.
-    ///
-    /// A program on another CPU may change bytes of a map value that it passes as key; whoever
-    /// reads twice may see two keys.
-    #[inline]
-    pub(crate) fn bytes<'a, M: Shape>(&'a self, map: &MapArg<M>) -> &'a [u8] {
+    #[inline(always)]
+    pub(crate) fn bytes<M: Shape>(&self, map: &MapArg<M>) -> Bytes<'_> {
         // SAFETY: by the invariant that many bytes can be read during the call.
-        unsafe { slice::from_raw_parts(self.0 as *const u8, map.key_size()) }
+        unsafe { Bytes::new(self.0 as *const u8, map.key_size()) }
     }
 }
 
@@ -79,10 +76,10 @@ pub(crate) struct ValueArg(usize, NotThreadSafe);
 
 impl ValueArg {
     /// The value's bytes. `map` is the map of the same call.
-    #[inline]
-    pub(crate) fn bytes<'a, M: Shape>(&'a self, map: &MapArg<M>) -> &'a [u8] {
+    #[inline(always)]
+    pub(crate) fn bytes<M: Shape>(&self, map: &MapArg<M>) -> Bytes<'_> {
         // SAFETY: by the invariant that many bytes can be read during the call.
-        unsafe { slice::from_raw_parts(self.0 as *const u8, map.value_size()) }
+        unsafe { Bytes::new(self.0 as *const u8, map.value_size()) }
     }
 }
 
@@ -101,12 +98,9 @@ pub(crate) struct ReadArg {
 impl ReadArg {
     /// The bytes.
     #[inline]
-    pub(crate) fn bytes(&self) -> &[u8] {
-        if self.len == 0 {
-            return &[];
-        }
+    pub(crate) fn bytes(&self) -> Bytes<'_> {
         // SAFETY: by the invariant that many bytes can be read during the call.
-        unsafe { slice::from_raw_parts(self.addr as *const u8, self.len) }
+        unsafe { Bytes::new(self.addr as *const u8, self.len) }
     }
 }
 

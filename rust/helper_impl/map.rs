@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Helpers of maps.
+
+use crate::map::Map;
+use crate::sys::args::{KeyArg, MapArg, Shape, ValueArg};
+
+// What `Map::facts` tells the verifier comes from the same two numbers.
+impl Shape for Map {
+    #[inline(always)]
+    fn key_size(&self) -> usize {
+        self.spec().key_size as usize
+    }
+
+    #[inline(always)]
+    fn value_size(&self) -> usize {
+        self.spec().value_size as usize
+    }
+}
+
+/// `map_lookup_elem(map, key)`
+pub(super) extern "C" fn map_lookup_elem(map: MapArg<Map>, key: KeyArg) -> u64 {
+    map.prog_lookup(key.bytes(&map)).unwrap_or(0) as u64
+}
+
+/// `map_update_elem(map, key, value, flags)`
+pub(super) extern "C" fn map_update_elem(
+    map: MapArg<Map>,
+    key: KeyArg,
+    value: ValueArg,
+    flags: u64,
+) -> u64 {
+    let done = map.prog_update(key.bytes(&map), value.bytes(&map), flags);
+    super::errno(done.map(|()| 0))
+}
+
+/// `map_delete_elem(map, key)`
+pub(super) extern "C" fn map_delete_elem(map: MapArg<Map>, key: KeyArg) -> u64 {
+    super::errno(map.prog_delete(key.bytes(&map)).map(|()| 0))
+}
