@@ -526,7 +526,7 @@ mod tests {
         fmt.push(0);
         let mut scratch = [0xaa; ARGS_SIZE];
         let mut out = [0xaa; 100];
-        let len = expand(fmt, args, &mut Fake, &mut scratch, &mut out)?;
+        let len = expand(&fmt, args, &mut Fake, &mut scratch, &mut out)?;
         Ok(String::from_utf8_lossy(&out[..len.min(100)]).into_owned())
     }
 
