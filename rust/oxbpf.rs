@@ -18,8 +18,23 @@ pub mod jit;
 
 pub mod map;
 
+mod object;
+
+// Until PROG_LOAD and LINK_CREATE use all of it.
+#[allow(dead_code)]
+mod prog;
+
 mod attach;
 mod helper_impl;
+
+#[allow(dead_code)]
+mod link;
+
+#[allow(dead_code)]
+mod command;
+
+mod chardev;
+
 mod sys;
 
 module! {
@@ -30,19 +45,25 @@ module! {
     license: "GPL",
 }
 
-/// The loaded module.
-struct Oxbpf;
+/// The loaded module. Its parts go in this order.
+struct Oxbpf {
+    _device: Pin<KBox<sys::chardev::Registration<chardev::BpfDevice>>>,
+    _releases: sys::shared::Releases,
+    _exec: sys::exec::Areas,
+}
 
 impl kernel::Module for Oxbpf {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         sys::symbols::resolve();
+        let exec = sys::exec::Areas::start();
+        let releases = sys::shared::Releases::start()?;
+        // From here on there are callers.
+        let device = KBox::pin_init(sys::chardev::Registration::new(), GFP_KERNEL)?;
         pr_info!("loaded on {}\n", sys::module::kernel_release());
-        Ok(Oxbpf)
-    }
-}
-
-impl Drop for Oxbpf {
-    fn drop(&mut self) {
-        pr_info!("unloaded\n");
+        Ok(Oxbpf {
+            _device: device,
+            _releases: releases,
+            _exec: exec,
+        })
     }
 }

@@ -232,6 +232,15 @@ impl AnyFile {
         Some(FileRef(self, core::marker::PhantomData))
     }
 
+    /// The object for as long as the file is held, if it is a `T`.
+    pub(crate) fn as_ref<T: FileObject>(&self) -> Option<&T> {
+        if !self.holds::<T>() {
+            return None;
+        }
+        // SAFETY: the holder is of that type, as just checked, and lives while the file does.
+        Some(&unsafe { self.head().cast::<Holder<T>>().as_ref() }.value)
+    }
+
     fn mode(&self) -> u32 {
         // SAFETY: by the invariant the file lives.
         unsafe { (*self.0.as_ptr()).f_mode as u32 }

@@ -135,16 +135,28 @@ kernel::sync::global_lock! {
     unsafe(uninit) static AREAS: Mutex<KVec<Area>> = KVec::new();
 }
 
-/// Sets the allocator up; the module calls it once.
-pub(crate) fn init() {
-    // SAFETY: called once.
-    unsafe { AREAS.init() };
+/// The allocator.
+///
+/// # Invariants
+///
+/// `AREAS` was initialised.
+pub(crate) struct Areas(());
+
+impl Areas {
+    /// Sets the allocator up; the module calls it once, before anything else here.
+    pub(crate) fn start() -> Self {
+        // SAFETY: called once, by the contract of the module's initialisation.
+        unsafe { AREAS.init() };
+        // INVARIANT: as just done.
+        Areas(())
+    }
 }
 
-/// Frees the areas; the module calls it when no image is left.
-pub(crate) fn exit() {
-    let mut areas = AREAS.lock();
-    areas.clear();
+impl Drop for Areas {
+    /// Frees what is there: no image is left.
+    fn drop(&mut self) {
+        AREAS.lock().clear();
+    }
 }
 
 /// Room for an image at a known address, full of trapping bytes until [`Room::write`].

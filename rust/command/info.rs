@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! OBJ_GET_INFO_BY_FD: what user space may know of an object.
+
+use super::errno::ebadfd;
+use super::{check_tail, Attr};
+use crate::link::LinkFile;
+use crate::object::MapFile;
+use crate::prog::{ProgFile, TAG_SIZE};
+use crate::sys::anon::{AnyFile, FdError};
+use crate::sys::cred::Cap;
+use crate::sys::user::User;
+use kernel::prelude::*;
+
+/// Fields of the command.
+#[repr(C)]
+#[derive(FromBytes)]
+struct InfoAttr {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+const INFO_LEN: u64 = 4;
+
+/// `struct bpf_map_info`
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, zerocopy_derive::Immutable)]
+struct MapInfo {
+    ty: u32,
+    id: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    name: [u8; 16],
+    ifindex: u32,
+    btf_vmlinux_value_type_id: u32,
+    netns_dev: u64,
+    netns_ino: u64,
+    btf_id: u32,
+    btf_key_type_id: u32,
+    btf_value_type_id: u32,
+    btf_vmlinux_id: u32,
+    map_extra: u64,
+    hash: u64,
+    hash_size: u32,
+    _pad: u32,
+}
+
+/// `struct bpf_prog_info`
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, zerocopy_derive::Immutable)]
+struct ProgInfo {
+    ty: u32,
+    id: u32,
+    tag: [u8; TAG_SIZE],
+    jited_prog_len: u32,
+    xlated_prog_len: u32,
+    jited_prog_insns: u64,
+    xlated_prog_insns: u64,
+    load_time: u64,
+    created_by_uid: u32,
+    nr_map_ids: u32,
+    map_ids: u64,
+    name: [u8; 16],
+    ifindex: u32,
+    /// Bit 0.
+    gpl_compatible: u32,
+    netns_dev: u64,
+    netns_ino: u64,
+    nr_jited_ksyms: u32,
+    nr_jited_func_lens: u32,
+    jited_ksyms: u64,
+    jited_func_lens: u64,
+    btf_id: u32,
+    func_info_rec_size: u32,
+    func_info: u64,
+    nr_func_info: u32,
+    nr_line_info: u32,
+    line_info: u64,
+    jited_line_info: u64,
+    nr_jited_line_info: u32,
+    line_info_rec_size: u32,
+    jited_line_info_rec_size: u32,
+    nr_prog_tags: u32,
+    prog_tags: u64,
+    run_time_ns: u64,
+    run_cnt: u64,
+    recursion_misses: u64,
+    verified_insns: u32,
+    attach_btf_obj_id: u32,
+    attach_btf_id: u32,
+    _pad: u32,
+}
+
+/// `struct bpf_link_info`, with the variant for kernel probes.
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, zerocopy_derive::Immutable)]
+struct LinkInfo {
+    ty: u32,
+    id: u32,
+    prog_id: u32,
+    _pad: u32,
+    addrs: u64,
+    count: u32,
+    flags: u32,
+    missed: u64,
+    cookies: u64,
+    _rest: [u8; 16],
+}
+
+const _: () = {
+    assert!(size_of::<MapInfo>() == 104);
+    assert!(size_of::<ProgInfo>() == 232);
+    assert!(size_of::<LinkInfo>() == 64);
+};
+
+/// Reads an info struct of `a.info_len` bytes, of which `known` count.
+fn read_info<T: FromBytes, const SIZE: usize>(a: &InfoAttr, known: usize) -> Result<(T, usize)> {
+    let user = User::new(a.info);
+    check_tail(user, known, a.info_len as usize)?;
+    let len = (a.info_len as usize).min(SIZE);
+    let mut bytes = [0u8; SIZE];
+    user.read(bytes.get_mut(..len).ok_or(EINVAL)?)?;
+    let info = T::read_from_bytes(&bytes).map_err(|_| EINVAL)?;
+    Ok((info, len))
+}
+
+/// Writes the first `len` bytes of `info`, and says how many in the attr.
+fn write_info(attr: &Attr, a: &InfoAttr, info: &[u8], len: usize) -> Result<i32> {
+    User::new(a.info).write(info.get(..len).ok_or(EINVAL)?)?;
+    attr.answer(INFO_LEN, &(len as u32).to_ne_bytes())?;
+    Ok(0)
+}
+
+/// OBJ_GET_INFO_BY_FD
+pub(super) fn info(attr: &Attr) -> Result<i32> {
+    let a: InfoAttr = attr.view()?;
+    let file = match AnyFile::get(a.bpf_fd) {
+        Ok(file) => file,
+        Err(FdError::Closed) => return Err(ebadfd()),
+        Err(FdError::Other) => return Err(EINVAL),
+    };
+    if let Some(map) = file.as_ref::<MapFile>() {
+        map_info(attr, &a, map)
+    } else if let Some(prog) = file.as_ref::<ProgFile>() {
+        prog_info(attr, &a, &file, prog)
+    } else if let Some(link) = file.as_ref::<LinkFile>() {
+        link_info(attr, &a, &file, link)
+    } else {
+        Err(EINVAL)
+    }
+}
+
+fn map_info(attr: &Attr, a: &InfoAttr, file: &MapFile) -> Result<i32> {
+    const SIZE: usize = size_of::<MapInfo>();
+    let known = core::mem::offset_of!(MapInfo, _pad);
+    let (mut info, len) = read_info::<MapInfo, SIZE>(a, known)?;
+    let (hash, hash_size, pad) = (info.hash, info.hash_size, info._pad);
+    let map = file.object();
+    let spec = map.map().spec();
+    info = MapInfo {
+        ty: spec.ty as u32,
+        id: map.id(),
+        key_size: spec.key_size,
+        value_size: spec.value_size,
+        max_entries: spec.max_entries,
+        map_flags: map.flags(),
+        name: spec.name,
+        map_extra: spec.extra,
+        ..info
+    };
+    // No map here has a digest.
+    if hash != 0 || hash_size != 0 {
+        return Err(EINVAL);
+    }
+    info._pad = pad;
+    write_info(attr, a, info.as_bytes(), len)
+}
+
+/// User space's array for answers of `size` bytes each: how many of the `have` are wanted.
+fn wanted(room: u32, have: usize) -> usize {
+    (room as usize).min(have)
+}
+
+fn prog_info(attr: &Attr, a: &InfoAttr, file: &AnyFile, prog: &ProgFile) -> Result<i32> {
+    const SIZE: usize = size_of::<ProgInfo>();
+    let known = core::mem::offset_of!(ProgInfo, _pad);
+    let (mut info, len) = read_info::<ProgInfo, SIZE>(a, known)?;
+    let prog = prog.prog();
+    let aux = prog.aux();
+
+    info.ty = aux.ty as u32;
+    info.id = prog.id();
+    info.tag = aux.tag;
+    info.load_time = aux.load_time;
+    info.created_by_uid = aux.uid.seen();
+    info.gpl_compatible = (info.gpl_compatible & !1) | u32::from(aux.gpl);
+    info.name = aux.name;
+
+    let room = info.nr_map_ids;
+    info.nr_map_ids = aux.maps.len() as u32;
+    for (i, map) in (0u64..).zip(aux.maps.iter().take(room as usize)) {
+        User::new(info.map_ids)
+            .add(i.wrapping_mul(4))
+            .write(&map.id().to_ne_bytes())?;
+    }
+    record_sizes(&mut info)?;
+    info.run_time_ns = 0;
+    info.run_cnt = 0;
+    info.recursion_misses = 0;
+    info.verified_insns = aux.verified_insns;
+
+    if Cap::Bpf.held() {
+        code_info(&mut info, file, prog)?;
+    } else {
+        info.jited_prog_len = 0;
+        info.xlated_prog_len = 0;
+        info.nr_jited_ksyms = 0;
+        info.nr_jited_func_lens = 0;
+        info.nr_func_info = 0;
+        info.nr_line_info = 0;
+        info.nr_jited_line_info = 0;
+    }
+    write_info(attr, a, info.as_bytes(), len)
+}
+
+/// Sizes of records must be known, or not given at all.
+fn record_sizes(info: &mut ProgInfo) -> Result {
+    const FUNC_INFO: u32 = 8;
+    const LINE_INFO: u32 = 16;
+    const JITED_LINE_INFO: u32 = 8;
+    let sizes = [
+        (info.nr_func_info, &mut info.func_info_rec_size, FUNC_INFO),
+        (info.nr_line_info, &mut info.line_info_rec_size, LINE_INFO),
+        (
+            info.nr_jited_line_info,
+            &mut info.jited_line_info_rec_size,
+            JITED_LINE_INFO,
+        ),
+    ];
+    for (count, size, right) in sizes {
+        if (count != 0 || *size != 0) && *size != right {
+            return Err(EINVAL);
+        }
+        *size = right;
+    }
+    Ok(())
+}
+
+/// Instructions, machine code and where its functions are.
+fn code_info(
+    info: &mut ProgInfo,
+    file: &AnyFile,
+    prog: &crate::sys::shared::Shared<crate::prog::Prog>,
+) -> Result {
+    let aux = prog.aux();
+    let show = file.shows_addresses();
+
+    let room = info.xlated_prog_len;
+    let mut xlated = KVVec::new();
+    for insn in &aux.xlated {
+        let mut insn = *insn;
+        // The number of a helper is no secret, but bpf(2) has an address there.
+        if insn.code == CALL && !show {
+            insn.imm = 0;
+        }
+        xlated.extend_from_slice(&[insn.code, insn.regs], GFP_KERNEL)?;
+        xlated.extend_from_slice(&insn.off.to_le_bytes(), GFP_KERNEL)?;
+        xlated.extend_from_slice(&insn.imm.to_le_bytes(), GFP_KERNEL)?;
+    }
+    info.xlated_prog_len = xlated.len() as u32;
+    if let Some(part) = xlated.get(..wanted(room, xlated.len())) {
+        User::new(info.xlated_prog_insns).write(part)?;
+    }
+
+    let image = prog.engine().image();
+    let bytes = image.map_or(&[][..], |image| image.bytes());
+    let room = info.jited_prog_len;
+    info.jited_prog_len = bytes.len() as u32;
+    if room != 0 && !bytes.is_empty() {
+        if show {
+            let part = bytes.get(..wanted(room, bytes.len())).ok_or(EINVAL)?;
+            User::new(info.jited_prog_insns).write(part)?;
+        } else {
+            info.jited_prog_insns = 0;
+        }
+    }
+
+    let functions = prog.engine().functions();
+    let room = info.nr_jited_ksyms;
+    info.nr_jited_ksyms = functions.len().max(1) as u32;
+    if room != 0 && !show {
+        info.jited_ksyms = 0;
+    } else {
+        for (i, function) in (0u64..).zip(functions.iter().take(room as usize)) {
+            let start = image.map_or(0, |image| image.address(function.start));
+            User::new(info.jited_ksyms)
+                .add(i.wrapping_mul(8))
+                .write(&(start as u64).to_ne_bytes())?;
+        }
+    }
+    let room = info.nr_jited_func_lens;
+    info.nr_jited_func_lens = functions.len().max(1) as u32;
+    if room != 0 && !show {
+        info.jited_func_lens = 0;
+    } else {
+        for (i, function) in (0u64..).zip(functions.iter().take(room as usize)) {
+            User::new(info.jited_func_lens)
+                .add(i.wrapping_mul(4))
+                .write(&function.len.to_ne_bytes())?;
+        }
+    }
+
+    info.attach_btf_id = 0;
+    info.nr_func_info = 0;
+    info.nr_line_info = 0;
+    info.nr_jited_line_info = 0;
+
+    let room = info.nr_prog_tags;
+    info.nr_prog_tags = functions.len().max(1) as u32;
+    for i in 0..wanted(room, functions.len().max(1)) as u64 {
+        User::new(info.prog_tags)
+            .add(i.wrapping_mul(TAG_SIZE as u64))
+            .write(&aux.tag)?;
+    }
+    Ok(())
+}
+
+/// `BPF_JMP | BPF_CALL`
+const CALL: u8 = 0x85;
+
+fn link_info(attr: &Attr, a: &InfoAttr, file: &AnyFile, link: &LinkFile) -> Result<i32> {
+    const SIZE: usize = size_of::<LinkInfo>();
+    let (mut info, len) = read_info::<LinkInfo, SIZE>(a, SIZE)?;
+    let link = link.link();
+    info.ty = link.attachment().number();
+    info.id = link.id();
+    info.prog_id = link.prog().id();
+    let _ = file;
+    write_info(attr, a, info.as_bytes(), len)
+}

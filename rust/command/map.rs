@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Commands on maps: create them, and read and write their elements.
+
+use super::{foreign_fd, object_name, Attr};
+use crate::abi::MapType;
+use crate::map::{MapSpec, F_CPU, F_LOCK};
+use crate::object::{MapFile, MapObject};
+use crate::sys::anon::{self, FileRef};
+use crate::sys::context::{Nest, RunGuard};
+use crate::sys::cred::{self, Cap};
+use crate::sys::shared::Shared;
+use crate::sys::user::User;
+use kernel::prelude::*;
+
+/// Fields of MAP_CREATE.
+#[repr(C)]
+#[derive(FromBytes)]
+struct CreateAttr {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+    numa_node: u32,
+    map_name: [u8; 16],
+    map_ifindex: u32,
+    btf_fd: u32,
+    btf_key_type_id: u32,
+    btf_value_type_id: u32,
+    btf_vmlinux_value_type_id: u32,
+    map_extra: u64,
+    value_type_btf_obj_fd: i32,
+    map_token_fd: i32,
+    excl_prog_hash: u64,
+    excl_prog_hash_size: u32,
+    _pad: u32,
+}
+
+/// `BPF_F_TOKEN_FD`
+const TOKEN_FD: u32 = 1 << 16;
+
+/// The type of that number, if there is a backend for it.
+fn map_type(number: u32) -> Option<MapType> {
+    [MapType::Hash, MapType::Array, MapType::ProgArray]
+        .into_iter()
+        .find(|ty| *ty as u32 == number)
+}
+
+/// Who may make a map of type `ty`; the rest needs CAP_BPF or more.
+fn unprivileged(ty: MapType) -> bool {
+    match ty {
+        MapType::Hash | MapType::Array | MapType::ProgArray => true,
+    }
+}
+
+/// MAP_CREATE
+pub(super) fn create(attr: &Attr) -> Result<i32> {
+    let a: CreateAttr = attr.view()?;
+    // struct_ops maps, whose only field that is, do not exist here.
+    if a.btf_vmlinux_value_type_id != 0 || (a.btf_key_type_id != 0 && a.btf_value_type_id == 0) {
+        return Err(EINVAL);
+    }
+    let ty = map_type(a.map_type).ok_or(EINVAL)?;
+    let spec = MapSpec {
+        ty,
+        key_size: a.key_size,
+        value_size: a.value_size,
+        max_entries: a.max_entries,
+        flags: a.map_flags & !TOKEN_FD,
+        numa_node: a.numa_node,
+        extra: a.map_extra,
+        name: a.map_name,
+    };
+    spec.check(|| Cap::SysAdmin.held())?;
+    if a.map_ifindex != 0 {
+        return Err(EINVAL);
+    }
+    if a.map_flags & TOKEN_FD != 0 {
+        return Err(foreign_fd(a.map_token_fd as u32));
+    }
+    if cred::unprivileged_disabled() && !Cap::Bpf.held() {
+        return Err(EPERM);
+    }
+    if !unprivileged(ty) && !Cap::Bpf.held() {
+        return Err(EPERM);
+    }
+    let map = MapObject::new(&spec)?;
+    object_name(&a.map_name)?;
+    if a.btf_key_type_id != 0 || a.btf_value_type_id != 0 {
+        return Err(foreign_fd(a.btf_fd));
+    }
+    // Maps for one program only are not there.
+    if a.excl_prog_hash != 0 || a.excl_prog_hash_size != 0 {
+        return Err(EINVAL);
+    }
+    let mode = MapFile::mode(a.map_flags)?;
+    map.publish()?;
+    anon::install(MapFile::new(map), mode)
+}
+
+/// Fields of the commands on elements.
+#[repr(C)]
+#[derive(FromBytes)]
+struct ElemAttr {
+    map_fd: u32,
+    _pad: u32,
+    key: u64,
+    /// `next_key` for GET_NEXT_KEY.
+    value: u64,
+    flags: u64,
+}
+
+/// A buffer for a key or value; silent when there is no memory, for its size is the user's choice.
+fn buffer(len: usize) -> Result<KVVec<u8>> {
+    let flags = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
+    Ok(KVVec::from_elem(0, len, flags)?)
+}
+
+fn read(user: u64, len: usize) -> Result<KVVec<u8>> {
+    let mut bytes = buffer(len)?;
+    User::new(user).read(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The key at `user`; a map without keys wants NULL.
+fn read_key(user: u64, len: u32) -> Result<KVVec<u8>> {
+    if len == 0 && user != 0 {
+        return Err(EINVAL);
+    }
+    read(user, len as usize)
+}
+
+/// Runs `f` where programs run too: under RCU, on one CPU, which starts no program meanwhile.
+fn with_map<R>(object: &Shared<MapObject>, f: impl FnOnce(&crate::map::Map) -> R) -> R {
+    let run = RunGuard::enter();
+    let _nest = Nest::enter(&run);
+    f(object.map())
+}
+
+/// MAP_LOOKUP_ELEM
+pub(super) fn lookup(attr: &Attr) -> Result<i32> {
+    let a: ElemAttr = attr.view()?;
+    let file = FileRef::<MapFile>::get(a.map_fd)?;
+    if !file.file().can_read() {
+        return Err(EPERM);
+    }
+    let map = file.object().map();
+    map.check_flags(a.flags, F_LOCK | F_CPU)?;
+    let spec = map.spec();
+    let key = read_key(a.key, spec.key_size)?;
+    let mut value = buffer(map.user_value_size(a.flags))?;
+    with_map(file.object(), |map| map.lookup(&key, &mut value))?;
+    User::new(a.value).write(&value)?;
+    Ok(0)
+}
+
+/// MAP_UPDATE_ELEM
+pub(super) fn update(attr: &Attr) -> Result<i32> {
+    let a: ElemAttr = attr.view()?;
+    let file = FileRef::<MapFile>::get(a.map_fd)?;
+    let _writer = file.object().write()?;
+    if !file.file().can_write() {
+        return Err(EPERM);
+    }
+    let map = file.object().map();
+    map.check_flags(a.flags, u64::MAX)?;
+    let key = read_key(a.key, map.spec().key_size)?;
+    let value = read(a.value, map.user_value_size(a.flags))?;
+    with_map(file.object(), |map| map.update(&key, &value, a.flags))?;
+    Ok(0)
+}
+
+/// MAP_DELETE_ELEM
+pub(super) fn delete(attr: &Attr) -> Result<i32> {
+    let a: ElemAttr = attr.view()?;
+    let file = FileRef::<MapFile>::get(a.map_fd)?;
+    let _writer = file.object().write()?;
+    if !file.file().can_write() {
+        return Err(EPERM);
+    }
+    let key = read_key(a.key, file.object().map().spec().key_size)?;
+    with_map(file.object(), |map| map.delete(&key))?;
+    Ok(0)
+}
+
+/// MAP_GET_NEXT_KEY
+pub(super) fn next_key(attr: &Attr) -> Result<i32> {
+    let a: ElemAttr = attr.view()?;
+    let file = FileRef::<MapFile>::get(a.map_fd)?;
+    if !file.file().can_read() {
+        return Err(EPERM);
+    }
+    let size = file.object().map().spec().key_size;
+    let key = match a.key {
+        0 => None,
+        user => Some(read_key(user, size)?),
+    };
+    let mut next = buffer(size as usize)?;
+    with_map(file.object(), |map| map.next_key(key.as_deref(), &mut next))?;
+    User::new(a.value).write(&next)?;
+    Ok(0)
+}
+
+/// MAP_FREEZE
+pub(super) fn freeze(attr: &Attr) -> Result<i32> {
+    let a: ElemAttr = attr.view()?;
+    let file = FileRef::<MapFile>::get(a.map_fd)?;
+    if !file.file().can_write() || file.object().frozen() {
+        return Err(EPERM);
+    }
+    file.object().freeze()?;
+    Ok(0)
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Maps as objects: what a descriptor, a program and a number refer to.
+
+use crate::map::{Map, MapSpec};
+use crate::sys::anon::{FileObject, Mode};
+use crate::sys::shared::{Kind, Object, Release, Shared};
+use core::fmt::Write;
+use kernel::prelude::*;
+use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed};
+
+/// A map with what user space does to it.
+pub(crate) struct MapObject {
+    map: Map,
+    /// Commands that are writing to it, or [`FROZEN`].
+    writers: Atomic<i32>,
+}
+
+/// User space writes no more.
+const FROZEN: i32 = -1;
+
+impl Object for MapObject {
+    const KIND: Kind = Kind::Map;
+    /// The last reference may be a program's, and memory is given back where sleeping is allowed.
+    const RELEASE: Release = Release::Worker;
+}
+
+impl MapObject {
+    /// Makes the map.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, `E2BIG`
+    pub(crate) fn new(spec: &MapSpec) -> Result<Shared<Self>> {
+        Shared::new(MapObject {
+            map: Map::new(spec)?,
+            writers: Atomic::new(0),
+        })
+    }
+
+    /// The map itself, whose address is what programs pass.
+    pub(crate) fn map(&self) -> &Map {
+        &self.map
+    }
+
+    /// The flags that belong to the map, and not to how one descriptor of it was opened.
+    pub(crate) fn flags(&self) -> u32 {
+        self.map.spec().flags & !(MapFile::RDONLY | MapFile::WRONLY)
+    }
+
+    /// User space cannot write any more.
+    pub(crate) fn frozen(&self) -> bool {
+        self.writers.load(Acquire) == FROZEN
+    }
+
+    /// Begins a write by user space, which ends when the result is dropped.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` when the map is frozen.
+    pub(crate) fn write(&self) -> Result<Writer<'_>> {
+        let mut now = self.writers.load(Relaxed);
+        loop {
+            if now == FROZEN {
+                return Err(EPERM);
+            }
+            let more = now.checked_add(1).ok_or(EBUSY)?;
+            match self.writers.cmpxchg(now, more, Full) {
+                Ok(_) => return Ok(Writer(self)),
+                Err(other) => now = other,
+            }
+        }
+    }
+
+    /// Lets nobody in user space write any more.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` while somebody does, or when it was done before.
+    pub(crate) fn freeze(&self) -> Result {
+        match self.writers.cmpxchg(0, FROZEN, Full) {
+            Ok(_) => {
+                self.map.freeze();
+                Ok(())
+            }
+            Err(_) => Err(EBUSY),
+        }
+    }
+}
+
+/// A write by user space that goes on.
+///
+/// # Invariants
+///
+/// It is counted in `writers`, so the map does not become frozen.
+pub(crate) struct Writer<'a>(&'a MapObject);
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        self.0.writers.fetch_sub(1, Full);
+    }
+}
+
+/// What a map's descriptor holds.
+pub(crate) struct MapFile(Shared<MapObject>);
+
+impl MapFile {
+    /// `BPF_F_RDONLY`
+    pub(crate) const RDONLY: u32 = 1 << 3;
+    /// `BPF_F_WRONLY`
+    pub(crate) const WRONLY: u32 = 1 << 4;
+
+    pub(crate) fn new(map: Shared<MapObject>) -> Self {
+        MapFile(map)
+    }
+
+    /// How flags say that a map is opened.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for neither reading nor writing.
+    pub(crate) fn mode(flags: u32) -> Result<Mode> {
+        match (flags & Self::RDONLY != 0, flags & Self::WRONLY != 0) {
+            (true, true) => Err(EINVAL),
+            (true, false) => Ok(Mode::ReadOnly),
+            (false, true) => Ok(Mode::WriteOnly),
+            (false, false) => Ok(Mode::ReadWrite),
+        }
+    }
+
+    /// The map.
+    pub(crate) fn object(&self) -> &Shared<MapObject> {
+        &self.0
+    }
+}
+
+impl FileObject for MapFile {
+    const NAME: &'static CStr = c"bpf-map";
+
+    fn fdinfo(&self, out: &mut dyn Write) {
+        let spec = self.0.map().spec();
+        let _ = write!(
+            out,
+            "map_type:\t{}\nkey_size:\t{}\nvalue_size:\t{}\nmax_entries:\t{}\n\
+             map_flags:\t{:#x}\nmap_extra:\t{:#x}\nmap_id:\t{}\nfrozen:\t{}\n",
+            spec.ty as u32,
+            spec.key_size,
+            spec.value_size,
+            spec.max_entries,
+            self.0.flags(),
+            spec.extra,
+            self.0.id(),
+            u32::from(self.0.frozen()),
+        );
+    }
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Programs as objects: what runs, and what user space may know of it.
+
+use crate::abi::ProgType;
+use crate::isa::encode::{encode, wire_imm64, RawImm64};
+use crate::isa::{Imm64, RawInsn};
+use crate::object::MapObject;
+use crate::sys::anon::FileObject;
+use crate::sys::context::RunGuard;
+use crate::sys::cred::Uid;
+use crate::sys::hash::sha256;
+use crate::sys::run::Engine;
+use crate::sys::shared::{Kind, Object, Release, Shared};
+use crate::sys::time;
+use crate::verifier::VerifiedProg;
+use core::fmt::Write;
+use kernel::prelude::*;
+
+/// Bytes of a tag (`BPF_TAG_SIZE`).
+pub(crate) const TAG_SIZE: usize = 8;
+
+/// A program: what a hook needs to run it comes first.
+pub(crate) struct Prog {
+    engine: Engine,
+    aux: KBox<Aux>,
+}
+
+/// What nobody needs while the program runs.
+pub(crate) struct Aux {
+    /// Type.
+    pub(crate) ty: ProgType,
+    /// Its license lets it call what only the GPL's may.
+    pub(crate) gpl: bool,
+    /// `expected_attach_type` of its load.
+    pub(crate) expected_attach_type: u32,
+    /// Name, padded with NULs.
+    pub(crate) name: [u8; 16],
+    /// Start of the digest of its instructions.
+    pub(crate) tag: [u8; TAG_SIZE],
+    /// Who loaded it.
+    pub(crate) uid: Uid,
+    /// When, in nanoseconds since boot.
+    pub(crate) load_time: u64,
+    /// Instructions that the verifier looked at.
+    pub(crate) verified_insns: u32,
+    /// The maps that it uses, in the order in which its code numbers them.
+    pub(crate) maps: KVec<Shared<MapObject>>,
+    /// Its instructions as they came out of the verifier, maps by number.
+    pub(crate) xlated: KVVec<RawInsn>,
+}
+
+impl Object for Prog {
+    const KIND: Kind = Kind::Prog;
+    /// Hooks find it under RCU.
+    const RELEASE: Release = Release::Grace;
+}
+
+/// What a program is made from.
+pub(crate) struct Source {
+    pub(crate) ty: ProgType,
+    pub(crate) gpl: bool,
+    pub(crate) expected_attach_type: u32,
+    pub(crate) name: [u8; 16],
+    pub(crate) uid: Uid,
+    pub(crate) tag: [u8; TAG_SIZE],
+    pub(crate) verified: VerifiedProg,
+    pub(crate) maps: KVec<Shared<MapObject>>,
+}
+
+impl Prog {
+    /// Makes a program that can run.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `ENOTSUPP` when it must be compiled and cannot.
+    pub(crate) fn new(source: Source) -> Result<Shared<Self>> {
+        let xlated = xlate(&source.verified, &source.maps)?;
+        let aux = KBox::new(
+            Aux {
+                ty: source.ty,
+                gpl: source.gpl,
+                expected_attach_type: source.expected_attach_type,
+                name: source.name,
+                tag: source.tag,
+                uid: source.uid,
+                load_time: time::boot_ns(),
+                verified_insns: 0,
+                maps: source.maps,
+                xlated,
+            },
+            GFP_KERNEL_ACCOUNT,
+        )?;
+        let engine = Engine::new(source.verified, &aux.maps)?;
+        Shared::new(Prog { engine, aux })
+    }
+
+    /// Runs it on the context at `ctx`, which is what programs of its type expect there.
+    #[inline]
+    pub(crate) fn run(&self, guard: &RunGuard, ctx: usize) -> u64 {
+        self.engine.run(guard, ctx)
+    }
+
+    /// What runs it.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Everything else.
+    pub(crate) fn aux(&self) -> &Aux {
+        &self.aux
+    }
+}
+
+/// The tag of instructions: a digest in which descriptors of maps do not count.
+///
+/// # Errors
+///
+/// `ENOMEM`
+pub(crate) fn tag(insns: &[RawInsn]) -> Result<[u8; TAG_SIZE]> {
+    /// `BPF_LD | BPF_IMM | BPF_DW`
+    const LD_IMM64: u8 = 0x18;
+    /// `BPF_PSEUDO_MAP_FD`, `BPF_PSEUDO_MAP_VALUE`
+    const MAP_SOURCES: [u8; 2] = [1, 2];
+
+    let mut bytes = KVVec::with_capacity(insns.len().saturating_mul(8), GFP_KERNEL)?;
+    let mut after_map = false;
+    for insn in insns {
+        let map = !after_map && insn.code == LD_IMM64 && MAP_SOURCES.contains(&insn.src());
+        let second = after_map && insn.code == 0 && insn.regs == 0 && insn.off == 0;
+        let imm = if map || second { 0 } else { insn.imm };
+        after_map = map;
+        bytes.extend_from_slice(&[insn.code, insn.regs], GFP_KERNEL)?;
+        bytes.extend_from_slice(&insn.off.to_le_bytes(), GFP_KERNEL)?;
+        bytes.extend_from_slice(&imm.to_le_bytes(), GFP_KERNEL)?;
+    }
+    let digest = sha256(&bytes);
+    let mut tag = [0; TAG_SIZE];
+    for (to, from) in tag.iter_mut().zip(digest) {
+        *to = from;
+    }
+    Ok(tag)
+}
+
+/// The instructions as user space gets to see them: maps by number instead of by descriptor.
+fn xlate(verified: &VerifiedProg, maps: &[Shared<MapObject>]) -> Result<KVVec<RawInsn>> {
+    let id = |map: u32| maps.get(map as usize).map_or(0, |map| map.id() as i32);
+    let resolve = |at, imm| match imm {
+        Imm64::Map(map) => RawImm64 {
+            src: 1,
+            lo: id(map),
+            hi: 0,
+        },
+        Imm64::MapValue { map, off } => RawImm64 {
+            src: 2,
+            lo: id(map),
+            hi: off as i32,
+        },
+        Imm64::Value(_)
+        | Imm64::MapFd(_)
+        | Imm64::MapValueFd { .. }
+        | Imm64::MapIdx(_)
+        | Imm64::MapValueIdx { .. }
+        | Imm64::Func(_)
+        | Imm64::BtfId { .. } => wire_imm64(at, imm),
+    };
+    let mut out = KVVec::new();
+    encode(&verified.code().insns, resolve, &mut out)?;
+    Ok(out)
+}
+
+/// What a program's descriptor holds.
+pub(crate) struct ProgFile(Shared<Prog>);
+
+impl ProgFile {
+    pub(crate) fn new(prog: Shared<Prog>) -> Self {
+        ProgFile(prog)
+    }
+
+    /// The program.
+    pub(crate) fn prog(&self) -> &Shared<Prog> {
+        &self.0
+    }
+}
+
+impl FileObject for ProgFile {
+    const NAME: &'static CStr = c"bpf-prog";
+
+    fn fdinfo(&self, out: &mut dyn Write) {
+        let aux = self.0.aux();
+        let _ = write!(
+            out,
+            "prog_type:\t{}\nprog_jited:\t{}\nprog_tag:\t",
+            aux.ty as u32,
+            u32::from(self.0.engine().image().is_some()),
+        );
+        for byte in aux.tag {
+            let _ = write!(out, "{byte:02x}");
+        }
+        let _ = write!(
+            out,
+            "\nprog_id:\t{}\nrun_time_ns:\t0\nrun_cnt:\t0\nrecursion_misses:\t0\n\
+             verified_insns:\t{}\n",
+            self.0.id(),
+            aux.verified_insns,
+        );
+    }
+}
