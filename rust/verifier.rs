@@ -5,10 +5,36 @@
 pub mod domain;
 pub mod log;
 
+mod error;
+
+// Before simulation.
+mod cfg;
+mod liveness;
+mod resolve;
+mod subprog;
+
+// Simulation.
+mod access;
+mod explore;
+mod precision;
+mod print;
+mod prune;
+mod state;
+mod transfer;
+
+// After it.
+mod fixup;
+
 use crate::abi::{MapType, ProgType};
+use crate::helper::Caps;
 use crate::isa::code::Code;
+use crate::isa::{Insn, RawInsn};
+use cfg::Cfg;
+use explore::Verifier;
 use kernel::prelude::*;
+use liveness::Liveness;
 use log::Log;
+use subprog::Subprogs;
 
 /// What the verifier needs to know of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +102,16 @@ pub struct Options {
     pub layout: crate::ctx::KernelLayout,
 }
 
+impl Options {
+    /// What the loader is allowed to.
+    pub(crate) fn caps(&self) -> Caps {
+        Caps {
+            bpf: self.bpf_capable,
+            perfmon: self.allow_ptr_leaks,
+        }
+    }
+}
+
 /// A program that the verifier accepted, rewritten for execution.
 ///
 /// # Invariants
@@ -94,17 +130,46 @@ impl VerifiedProg {
     }
 }
 
+/// A decoded program and what is known of it before simulation.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// Instructions, map references resolved.
+    pub(crate) insns: KVVec<Insn>,
+    /// Control flow.
+    pub(crate) cfg: cfg::Cfg,
+    /// Liveness.
+    pub(crate) live: liveness::Liveness,
+}
+
 /// Verifies `insns`; the explanation goes to `log`.
 ///
 /// # Errors
 ///
 /// `EINVAL`, `EACCES`, `EPERM`, `E2BIG` as the in-tree verifier for the same fault; `ENOMEM` when
-/// memory ends; `EAGAIN` when interrupted.
+/// memory ends; `EAGAIN` when interrupted; `ENOTSUPP` for what only the in-tree one can do.
 pub fn verify(
-    _insns: &[crate::isa::RawInsn],
-    _options: &Options,
-    _env: &mut dyn Env,
-    _log: &mut Log,
+    raw: &[RawInsn],
+    options: &Options,
+    env: &mut dyn Env,
+    log: &mut Log,
 ) -> Result<VerifiedProg> {
-    Err(EINVAL)
+    let insns = resolve::decode_and_resolve(raw, options, env, log)?;
+    let subs = Subprogs::find(&insns, log)?;
+    let cfg = Cfg::build(&insns, &subs, options, env, log)?;
+    subs.check_recursion(&insns, log)?;
+    let live = Liveness::compute(&insns, &subs, &cfg, options, env)?;
+    let prog = Program { insns, cfg, live };
+
+    let mut verifier = Verifier::new(env, log, options, &prog, subs)?;
+    let verdict = verifier.run();
+    let verdict = verdict.and_then(|()| verifier.check_depth());
+    verifier.print_figures();
+    verdict?;
+    let proved = verifier.into_proved();
+
+    let code = fixup::rewrite(&prog, &proved, options)?;
+    Ok(VerifiedProg { code })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Rewriting after proof, in one pass: dead code goes, context accesses become accesses to the
+//! kernel's structures, and what was learnt is handed on.
+
+use super::explore::{Learnt, Proved, Target};
+use super::{Options, Program};
+use crate::ctx;
+use crate::isa::code::{Code, Fact, Subprog};
+use crate::isa::{Imm64, Insn};
+use kernel::prelude::*;
+
+/// The output under construction.
+struct Output<'a> {
+    options: &'a Options,
+    code: Code,
+    /// Per old slot, the slot where what became of it starts.
+    moved: KVVec<u32>,
+    /// Slots whose targets are still old slot numbers.
+    old_targets: KVVec<u32>,
+}
+
+/// Rewrites an accepted program.
+///
+/// # Errors
+///
+/// `ENOMEM`; `EFAULT` when what was proved does not fit the program.
+pub(crate) fn rewrite(prog: &Program, proved: &Proved, options: &Options) -> Result<Code> {
+    let mut out = Output {
+        options,
+        code: Code {
+            stack_depth: proved.stack_depth,
+            ..Code::default()
+        },
+        moved: KVVec::with_capacity(prog.insns.len(), GFP_KERNEL)?,
+        old_targets: KVVec::new(),
+    };
+    out.code.insns.reserve(prog.insns.len(), GFP_KERNEL)?;
+    out.code.facts.reserve(prog.insns.len(), GFP_KERNEL)?;
+    let seen = |at: u32| proved.learnt.get(at as usize).is_some_and(|l| l.seen);
+    for s in proved.subs.list.iter() {
+        let start = out.here()?;
+        for at in s.start..s.end {
+            let insn = prog.insns.get(at as usize).ok_or(EFAULT)?;
+            let learnt = proved.learnt.get(at as usize).ok_or(EFAULT)?;
+            let here = out.here()?;
+            out.moved.push(here, GFP_KERNEL)?;
+            if learnt.seen {
+                out.insn(insn, at, s.end, learnt, &seen)?;
+            }
+        }
+        let end = out.here()?;
+        if end > start {
+            let stack = u16::try_from(s.stack).map_err(|_| EFAULT)?;
+            let new = Subprog {
+                start,
+                end,
+                stack,
+                tail_call: s.tail_call,
+                callback: s.callback,
+            };
+            out.code.subprogs.push(new, GFP_KERNEL)?;
+        }
+    }
+    out.retarget()?;
+    check(&out.code)?;
+    Ok(out.code)
+}
+
+impl Output<'_> {
+    /// The next slot.
+    fn here(&self) -> Result<u32> {
+        u32::try_from(self.code.insns.len()).map_err(|_| E2BIG)
+    }
+
+    fn push(&mut self, insn: Insn, fact: Fact) -> Result {
+        self.code.insns.push(insn, GFP_KERNEL)?;
+        self.code.facts.push(fact, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    fn push_jump(&mut self, insn: Insn, fact: Fact) -> Result {
+        let here = self.here()?;
+        self.old_targets.push(here, GFP_KERNEL)?;
+        self.push(insn, fact)
+    }
+
+    fn insn(
+        &mut self,
+        insn: &Insn,
+        at: u32,
+        end: u32,
+        learnt: &Learnt,
+        seen: &impl Fn(u32) -> bool,
+    ) -> Result {
+        let fact = Fact {
+            seen: true,
+            map: learnt.map.get(),
+            key: learnt.key.get(),
+            may_fault: false,
+            nonzero: learnt.nonzero.get().is_some(),
+        };
+        // The first instruction behind this one that stays.
+        let next = || (at.wrapping_add(1)..end).find(|a| seen(*a));
+        match *insn {
+            Insn::Ja { target, .. } => {
+                if next() != Some(target) {
+                    self.push_jump(*insn, fact)?;
+                }
+            }
+            Insn::Jmp { target, .. } => {
+                let fall = seen(at.wrapping_add(1));
+                if !seen(target) {
+                    return if fall { Ok(()) } else { Err(EFAULT) };
+                }
+                if fall {
+                    self.push_jump(*insn, fact)?;
+                } else if next() != Some(target) {
+                    self.push_jump(
+                        Insn::Ja {
+                            target,
+                            long: i16::try_from(i64::from(target) - i64::from(at) - 1).is_err(),
+                        },
+                        fact,
+                    )?;
+                }
+            }
+            Insn::MayGoto { .. } | Insn::CallSub { .. } => self.push_jump(*insn, fact)?,
+            Insn::LdImm64 { imm, .. } => {
+                if matches!(imm, Imm64::Func(_)) {
+                    self.push_jump(*insn, fact)?;
+                } else {
+                    self.push(*insn, fact)?;
+                }
+                self.push(Insn::Hole, fact)?;
+            }
+            Insn::Load {
+                size,
+                sx,
+                dst,
+                src,
+                off,
+            } if learnt.target == Some(Target::Ctx) => {
+                let load = ctx::CtxLoad {
+                    size,
+                    sx,
+                    dst,
+                    src,
+                    off,
+                };
+                ctx::lower_load(
+                    self.options.prog_type,
+                    &self.options.layout,
+                    &load,
+                    &mut self.code.insns,
+                )?;
+                self.fill_facts(fact)?;
+            }
+            Insn::Store {
+                size,
+                dst,
+                off,
+                src,
+            } if learnt.target == Some(Target::Ctx) => {
+                let store = ctx::CtxStore {
+                    size,
+                    dst,
+                    off,
+                    src,
+                };
+                ctx::lower_store(
+                    self.options.prog_type,
+                    &self.options.layout,
+                    &store,
+                    &mut self.code.insns,
+                )?;
+                self.fill_facts(fact)?;
+            }
+            Insn::Hole
+            | Insn::Alu { .. }
+            | Insn::Neg { .. }
+            | Insn::Mov { .. }
+            | Insn::MovSx { .. }
+            | Insn::Swap { .. }
+            | Insn::Load { .. }
+            | Insn::Store { .. }
+            | Insn::Atomic { .. }
+            | Insn::LoadAcquire { .. }
+            | Insn::StoreRelease { .. }
+            | Insn::LdAbs { .. }
+            | Insn::LdInd { .. }
+            | Insn::Call { .. }
+            | Insn::CallKfunc { .. }
+            | Insn::Exit => self.push(*insn, fact)?,
+        }
+        Ok(())
+    }
+
+    /// What a context access became has the access's facts.
+    fn fill_facts(&mut self, fact: Fact) -> Result {
+        let len = self.code.insns.len();
+        self.code.facts.resize(len, fact, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    /// Old slot numbers in jumps and calls become new ones.
+    fn retarget(&mut self) -> Result {
+        for at in self.old_targets.iter() {
+            let insn = self.code.insns.get_mut(*at as usize).ok_or(EFAULT)?;
+            let target = match insn {
+                Insn::Ja { target, .. }
+                | Insn::Jmp { target, .. }
+                | Insn::MayGoto { target }
+                | Insn::CallSub { target }
+                | Insn::LdImm64 {
+                    imm: Imm64::Func(target),
+                    ..
+                } => target,
+                _ => return Err(EFAULT),
+            };
+            *target = *self.moved.get(*target as usize).ok_or(EFAULT)?;
+        }
+        // A short jump may have become a long one where context accesses grew.
+        for (at, insn) in self.code.insns.iter_mut().enumerate() {
+            if let Insn::Ja { target, long } = insn {
+                let by = i64::from(*target) - at as i64 - 1;
+                *long |= i16::try_from(by).is_err();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The result is well formed: control stays inside each subprogram and calls go to their starts.
+fn check(code: &Code) -> Result {
+    if code.subprogs.first().is_none_or(|s| s.start != 0) || code.facts.len() != code.insns.len() {
+        return Err(EFAULT);
+    }
+    for s in code.subprogs.iter() {
+        for at in s.start..s.end {
+            let insn = code.insns.get(at as usize).ok_or(EFAULT)?;
+            let ok = match insn {
+                Insn::Ja { target, .. } | Insn::MayGoto { target } => {
+                    (s.start..s.end).contains(target)
+                }
+                Insn::Jmp { target, .. } => {
+                    let by = i64::from(*target) - i64::from(at) - 1;
+                    (s.start..s.end).contains(target) && i16::try_from(by).is_ok()
+                }
+                Insn::CallSub { target } => code
+                    .subprogs
+                    .binary_search_by_key(target, |s| s.start)
+                    .is_ok(),
+                _ => true,
+            };
+            let last = at.wrapping_add(1) == s.end;
+            if !ok || (last && !matches!(insn, Insn::Ja { .. } | Insn::Exit)) {
+                return Err(EFAULT);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What an instruction does to the state, by concern.
+
+mod alu;
+mod branch;
+mod call;
+mod imm;
+mod memory;
+mod packet;
+mod pointer;
+
+pub(crate) use pointer::MAX_VAR_OFF;

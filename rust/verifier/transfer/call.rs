@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Calls of helpers and subprograms, and returns.
+
+use crate::abi::{MapType, ProgType, MAX_FRAMES};
+use crate::helper::{self, Arg, Helper, Ret};
+use crate::isa::Reg;
+use crate::verifier::access::{Dir, Overwrite};
+use crate::verifier::domain::scalar::Scalar;
+use crate::verifier::error::refuse;
+use crate::verifier::explore::{Flow, Verifier};
+use crate::verifier::print::Show;
+use crate::verifier::state::reg::{Base, Num, Ptr, Val};
+use kernel::prelude::*;
+
+/// Registers that a call leaves without a value.
+const CALLER_SAVED: [Reg; 6] = [Reg::R0, Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
+/// Registers that arguments are passed in.
+const ARGS: [Reg; 5] = [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
+
+/// Greatest error number.
+const MAX_ERRNO: i64 = 4095;
+
+/// Pointers that may be passed as memory, as the log lists them.
+const MEMORY_TYPES: &str =
+    "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_, ctx";
+
+/// What the arguments checked so far said.
+#[derive(Default)]
+struct Call {
+    map: Option<u16>,
+    key: Option<u32>,
+    over: [Option<Overwrite>; 5],
+    max_size: i64,
+}
+
+impl Verifier<'_> {
+    /// Calls helper number `id`.
+    pub(in crate::verifier) fn call_helper(&mut self, id: i32) -> Result<Flow> {
+        self.changed.reg(Reg::R0);
+        let Some(row) = helper::lookup(id, self.options.prog_type, self.options.caps()) else {
+            return match helper::name(id) {
+                Some(name) => refuse!(
+                    self.log,
+                    EINVAL,
+                    "program of this type cannot use helper bpf_{}#{}",
+                    name,
+                    id
+                ),
+                None => refuse!(self.log, EINVAL, "invalid func unknown#{}", id),
+            };
+        };
+        if row.gpl_only && !self.options.gpl {
+            return refuse!(
+                self.log,
+                EINVAL,
+                "cannot call GPL-restricted function from non-GPL compatible program"
+            );
+        }
+        let mut call = Call::default();
+        for i in 0..ARGS.len() {
+            self.check_arg(row, i, &mut call)?;
+        }
+        self.check_map_helper(row, &call)?;
+        let (map, key) = (call.map, call.key);
+        self.learn(|l| {
+            l.map.add(map);
+            l.key.add(key);
+        });
+        for o in call.over.into_iter().flatten() {
+            self.overwrite(o)?;
+        }
+        self.clobber_caller_saved();
+        let result = self.returned(row, &call)?;
+        self.set(Reg::R0, result);
+        Ok(Flow::Next)
+    }
+
+    fn returned(&mut self, row: &Helper, call: &Call) -> Result<Val> {
+        Ok(match row.ret {
+            Ret::Integer => match row.name {
+                "probe_read_str" | "probe_read_kernel_str" | "probe_read_user_str" => {
+                    Val::Scalar(Num::fresh(Scalar::signed_range(-MAX_ERRNO, call.max_size)))
+                }
+                _ => Val::unknown(),
+            },
+            Ret::Void => Val::NotInit,
+            Ret::MapValueOrNull => {
+                let map = call.map.ok_or(EFAULT)?;
+                let facts = self.map(map)?;
+                // An array has a value for each index below its size.
+                let certain =
+                    facts.ty == MapType::Array && call.key.is_some_and(|k| k < facts.max_entries);
+                let mut p = Ptr::new(Base::MapValue {
+                    map,
+                    or_null: !certain,
+                });
+                if !certain {
+                    p.id = self.new_id();
+                }
+                Val::Ptr(p)
+            }
+        })
+    }
+
+    /// Checks argument number `i`.
+    fn check_arg(&mut self, row: &Helper, i: usize, call: &mut Call) -> Result {
+        let Some((&arg, &r)) = row.args.get(i).zip(ARGS.get(i)) else {
+            return Err(EFAULT);
+        };
+        if arg == Arg::None {
+            return Ok(());
+        }
+        let v = self.read(r)?;
+        if arg == Arg::Anything {
+            if self.leaks(&v) {
+                return refuse!(
+                    self.log,
+                    EACCES,
+                    "R{} leaks addr into helper function",
+                    r.index()
+                );
+            }
+            return Ok(());
+        }
+        if let Val::Ptr(p) = &v {
+            if p.base.is_packet() && !(row.pkt_access && self.may_access_packet(Dir::Read)) {
+                return refuse!(
+                    self.log,
+                    EACCES,
+                    "helper access to the packet is not allowed"
+                );
+            }
+        }
+        match arg {
+            Arg::None | Arg::Anything => Ok(()),
+            Arg::Ctx => match &v {
+                Val::Ptr(p) if p.base == Base::Ctx => self.check_unmodified(p, r),
+                _ => self.wrong_type(&v, r, "ctx"),
+            },
+            Arg::ConstMap => match &v {
+                Val::Ptr(p) => match p.base {
+                    Base::ConstMap { map } => {
+                        call.map = Some(map);
+                        self.check_unmodified(p, r)
+                    }
+                    _ => self.wrong_type(&v, r, "map_ptr"),
+                },
+                Val::Scalar(_) | Val::NotInit => self.wrong_type(&v, r, "map_ptr"),
+            },
+            Arg::MapKey => {
+                self.check_memory_type(&v, r)?;
+                let facts = self.map(call.map.ok_or(EFAULT)?)?;
+                let size = i64::from(facts.key_size);
+                self.helper_memory(&v, r, size, Dir::Read, false, false)?;
+                if facts.ty == MapType::Array && size == 4 {
+                    call.key = self.constant_key(&v)?;
+                }
+                Ok(())
+            }
+            Arg::MapValue => {
+                self.check_memory_type(&v, r)?;
+                let size = i64::from(self.map(call.map.ok_or(EFAULT)?)?.value_size);
+                self.helper_memory(&v, r, size, Dir::Read, false, false)?;
+                Ok(())
+            }
+            // The access is checked with the size, which is the next argument.
+            Arg::MemRead | Arg::MemWrite => self.check_memory_type(&v, r),
+            Arg::MemReadOrNull => {
+                if v.is_zero() {
+                    return self.mark(&v);
+                }
+                self.check_memory_type(&v, r)
+            }
+            Arg::Size | Arg::SizeOrZero => {
+                if !matches!(v, Val::Scalar(_)) {
+                    return self.wrong_type(&v, r, "scalar");
+                }
+                let before = i.checked_sub(1).ok_or(EFAULT)?;
+                let (Some(&memory_arg), Some(&memory_reg)) =
+                    (row.args.get(before), ARGS.get(before))
+                else {
+                    return Err(EFAULT);
+                };
+                let memory = *self.reg(memory_reg);
+                let write = memory_arg == Arg::MemWrite;
+                let dir = if write { Dir::Write } else { Dir::Read };
+                let (over, most) = self.helper_sized(
+                    &memory,
+                    memory_reg,
+                    &v,
+                    r,
+                    dir,
+                    arg == Arg::SizeOrZero,
+                    write,
+                )?;
+                if let Some(o) = call.over.get_mut(i) {
+                    *o = over;
+                }
+                call.max_size = most;
+                Ok(())
+            }
+        }
+    }
+
+    /// The value is of a type that can be memory.
+    fn check_memory_type(&mut self, v: &Val, r: Reg) -> Result {
+        match v {
+            Val::Ptr(p) => match p.base {
+                Base::Stack { .. }
+                | Base::MapValue { or_null: false, .. }
+                | Base::Packet(_)
+                | Base::PacketMeta(_) => Ok(()),
+                Base::Ctx => self.check_unmodified(p, r),
+                Base::ConstMap { .. } | Base::MapValue { or_null: true, .. } | Base::PacketEnd => {
+                    self.wrong_type(v, r, MEMORY_TYPES)
+                }
+            },
+            Val::Scalar(_) | Val::NotInit => self.wrong_type(v, r, MEMORY_TYPES),
+        }
+    }
+
+    fn wrong_type(&mut self, v: &Val, r: Reg, expected: &str) -> Result {
+        refuse!(
+            self.log,
+            EACCES,
+            "R{} type={} expected={}",
+            r.index(),
+            v.name(),
+            expected
+        )
+    }
+
+    /// Maps of some types are for some helpers only.
+    fn check_map_helper(&mut self, row: &Helper, call: &Call) -> Result {
+        let Some(map) = call.map else { return Ok(()) };
+        let ty = self.map(map)?.ty;
+        if ty == MapType::ProgArray {
+            return refuse!(
+                self.log,
+                EINVAL,
+                "cannot pass map_type {} into func bpf_{}#{}",
+                ty as u32,
+                row.name,
+                row.id
+            );
+        }
+        Ok(())
+    }
+
+    /// After a call `R0` to `R5` hold nothing.
+    pub(super) fn clobber_caller_saved(&mut self) {
+        for r in CALLER_SAVED {
+            self.set(r, Val::NotInit);
+        }
+    }
+
+    /// Calls the subprogram at `target`: it gets a frame, the arguments, and nothing else.
+    pub(in crate::verifier) fn call_sub(&mut self, target: u32) -> Result<Flow> {
+        let depth = self.depth().saturating_add(1);
+        if depth >= MAX_FRAMES {
+            return refuse!(
+                self.log,
+                E2BIG,
+                "the call stack of {} frames is too deep",
+                depth.saturating_add(1)
+            );
+        }
+        let subprog = self.subs.starting_at(target).ok_or(EFAULT)?;
+        let mut callee = self.pool.frame()?;
+        for r in ARGS {
+            callee.regs[r] = *self.reg(r);
+        }
+        callee.regs[Reg::R10] = Val::Ptr(Ptr::new(Base::Stack {
+            frame: u8::try_from(depth).map_err(|_| EFAULT)?,
+        }));
+        callee.callsite = self.at;
+        callee.subprog = u32::try_from(subprog).map_err(|_| EFAULT)?;
+        self.clobber_caller_saved();
+        self.cur.callers.reserve(1, GFP_KERNEL)?;
+        let caller = core::mem::replace(&mut self.cur.top, callee);
+        self.cur.callers.push(caller, GFP_KERNEL)?;
+        if self.log.level1() {
+            self.log.line(format_args!("caller:"));
+            self.print_current(depth.saturating_sub(1), Show::All);
+            self.log.line(format_args!("callee:"));
+            self.print_current(depth, Show::All);
+        }
+        Ok(Flow::To(target))
+    }
+
+    /// Returns to the caller, or ends the program.
+    pub(in crate::verifier) fn exit(&mut self) -> Result<Flow> {
+        if self.depth() > 0 {
+            return self.return_to_caller();
+        }
+        let v = self.read(Reg::R0)?;
+        if self.leaks(&v) {
+            return refuse!(self.log, EACCES, "R0 leaks addr as return value");
+        }
+        if self.options.prog_type == ProgType::CgroupSkb {
+            self.check_result(&v, 0, 1)?;
+        }
+        Ok(Flow::End)
+    }
+
+    /// The program's result is within `min..=max`.
+    fn check_result(&mut self, v: &Val, min: i64, max: i64) -> Result {
+        let Val::Scalar(n) = v else {
+            return refuse!(
+                self.log,
+                EINVAL,
+                "At program exit the register R0 is not a known value ({})",
+                v.name()
+            );
+        };
+        self.mark(v)?;
+        let (smin, smax) = (n.v.smin(), n.v.smax());
+        if smin >= min && smax <= max {
+            return Ok(());
+        }
+        self.log
+            .put(format_args!("At program exit the register R0 has"));
+        let mut unknown = true;
+        if smin > i64::MIN {
+            self.log.put(format_args!(" smin={smin}"));
+            unknown = false;
+        }
+        if smax < i64::MAX {
+            self.log.put(format_args!(" smax={smax}"));
+            unknown = false;
+        }
+        if unknown {
+            self.log.put(format_args!(" unknown scalar value"));
+        }
+        refuse!(self.log, EINVAL, " should have been in [{}, {}]", min, max)
+    }
+
+    fn return_to_caller(&mut self) -> Result<Flow> {
+        let r0 = *self.reg(Reg::R0);
+        if let Val::Ptr(Ptr {
+            base: Base::Stack { .. },
+            ..
+        }) = r0
+        {
+            return refuse!(
+                self.log,
+                EINVAL,
+                "cannot return stack pointer to the caller"
+            );
+        }
+        let to = self.cur.top.callsite.wrapping_add(1);
+        let depth = self.depth();
+        if self.log.level1() {
+            self.log.line(format_args!("returning from callee:"));
+            self.print_current(depth, Show::All);
+        }
+        let caller = self.cur.callers.pop().ok_or(EFAULT)?;
+        let callee = core::mem::replace(&mut self.cur.top, caller);
+        self.pool.put_frame(callee);
+        self.set(Reg::R0, r0);
+        if self.log.level1() {
+            self.log.line(format_args!("to caller at {to}:"));
+            self.print_current(depth.saturating_sub(1), Show::All);
+        }
+        Ok(Flow::Return(to))
+    }
+}
