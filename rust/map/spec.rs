@@ -23,6 +23,9 @@ pub const RDONLY_PROG: u32 = 1 << 7;
 /// `BPF_F_WRONLY_PROG`
 pub const WRONLY_PROG: u32 = 1 << 8;
 
+/// `NUMA_NO_NODE`: the flag is set, and no node is wanted.
+const ANY_NODE: u32 = u32::MAX;
+
 /// Who may use a map: four of the flags, valid for every type.
 const ACCESS: u32 = RDONLY | WRONLY | RDONLY_PROG | WRONLY_PROG;
 /// The largest kmalloc, which bounds what bpf(2) can copy at once.
@@ -67,7 +70,7 @@ impl MapSpec {
         if self.extra != 0 {
             return Err(EINVAL);
         }
-        if self.flags & NUMA_NODE != 0 && !node_online(self.numa_node) {
+        if self.node().is_some_and(|node| !node_online(node)) {
             return Err(EINVAL);
         }
         match self.ty {
@@ -79,7 +82,7 @@ impl MapSpec {
 
     /// The node to take memory from.
     pub fn node(&self) -> Option<u32> {
-        (self.flags & NUMA_NODE != 0).then_some(self.numa_node)
+        (self.flags & NUMA_NODE != 0 && self.numa_node != ANY_NODE).then_some(self.numa_node)
     }
 
     /// Whether `flag` is set.
