@@ -24,6 +24,7 @@ pub(crate) mod nofault;
 pub(crate) mod printk;
 pub(crate) mod random;
 pub(crate) mod region;
+
 pub(crate) mod run;
 pub(crate) mod shared;
 pub(crate) mod skb;

@@ -275,8 +275,8 @@ fn code_info(
         User::new(info.xlated_prog_insns).write(part)?;
     }
 
-    let image = prog.engine().image();
-    let bytes = image.map_or(&[][..], |image| image.bytes());
+    let compiled = prog.compiled();
+    let bytes = compiled.map_or(&[][..], |code| code.bytes());
     let room = info.jited_prog_len;
     info.jited_prog_len = bytes.len() as u32;
     if room != 0 && !bytes.is_empty() {
@@ -288,14 +288,14 @@ fn code_info(
         }
     }
 
-    let functions = prog.engine().functions();
+    let functions = compiled.map_or(&[][..], |code| &code.functions);
     let room = info.nr_jited_ksyms;
     info.nr_jited_ksyms = functions.len().max(1) as u32;
     if room != 0 && !show {
         info.jited_ksyms = 0;
     } else {
         for (i, function) in (0u64..).zip(functions.iter().take(room as usize)) {
-            let start = image.map_or(0, |image| image.address(function.start));
+            let start = compiled.map_or(0, |code| code.address(function.start));
             User::new(info.jited_ksyms)
                 .add(i.wrapping_mul(8))
                 .write(&(start as u64).to_ne_bytes())?;

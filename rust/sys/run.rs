@@ -1,67 +1,197 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Running verified programs.
+//! Interpreting verified programs: the kernel's memory, as the interpreter uses it.
 
 use super::context::RunGuard;
-use crate::object::MapObject;
-use crate::sys::exec::Room;
-use crate::sys::shared::Shared;
+use super::nofault;
+use crate::abi::MAX_STACK;
+use crate::interp::{self, Fault, Memory};
+use crate::isa::{AtomicOp, Imm64, Size};
+use crate::map::Map;
 use crate::verifier::VerifiedProg;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use kernel::prelude::*;
 
-/// One function of a program in its machine code.
-pub(crate) struct Function {
-    /// Byte in the image.
-    pub(crate) start: u32,
-    /// Bytes.
-    pub(crate) len: u32,
+extern "C" {
+    fn oxbpf_packet_load(skb: *const c_void, offset: c_int, size: c_uint, value: *mut u64) -> bool;
 }
 
-/// Machine code in executable memory.
-pub(crate) struct Image {
-    room: Room,
+/// A function that programs call.
+type Helper = extern "C" fn(u64, u64, u64, u64, u64) -> u64;
+
+/// What the interpreter needs besides the code.
+pub(crate) struct Outside<M> {
+    /// Address of a helper's body.
+    pub(crate) helper: fn(i32) -> Option<usize>,
+    /// The map of that index.
+    pub(crate) map: M,
 }
 
-impl Image {
-    /// Its bytes.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.room.bytes()
+/// The kernel's memory, as a verified program sees it.
+struct KernelMemory<'a, M> {
+    stack: &'a mut [u64; MAX_STACK as usize / 8],
+    outside: &'a Outside<M>,
+}
+
+/// A value that may lie at any address.
+#[repr(C, packed)]
+#[derive(Clone, Copy)]
+struct Unaligned<T>(T);
+
+/// # Safety
+///
+/// A `T` can be read at `addr`.
+#[inline(always)]
+unsafe fn peek<T: Copy>(addr: u64) -> T {
+    // SAFETY: the caller's promise; others may write there, so it is read once, as volatile.
+    unsafe { (addr as *const Unaligned<T>).read_volatile() }.0
+}
+
+/// # Safety
+///
+/// A `T` can be written at `addr`.
+#[inline(always)]
+unsafe fn poke<T: Copy>(addr: u64, value: T) {
+    // SAFETY: the caller's promise.
+    unsafe { (addr as *mut Unaligned<T>).write_volatile(Unaligned(value)) }
+}
+
+macro_rules! atomic {
+    ($atomic:ty, $int:ty, $op:expr, $addr:expr, $src:expr, $r0:expr) => {{
+        const ORDER: Ordering = Ordering::SeqCst;
+        let src = $src as $int;
+        // SAFETY: only verified programs come here, and the verifier proved that the aligned
+        // memory at the address can be read and written.
+        let cell = unsafe { <$atomic>::from_ptr($addr as *mut $int) };
+        let old = match $op {
+            AtomicOp::Add => cell.fetch_add(src, ORDER),
+            AtomicOp::Or => cell.fetch_or(src, ORDER),
+            AtomicOp::And => cell.fetch_and(src, ORDER),
+            AtomicOp::Xor => cell.fetch_xor(src, ORDER),
+            AtomicOp::Xchg => cell.swap(src, ORDER),
+            AtomicOp::Cmpxchg => match cell.compare_exchange($r0 as $int, src, ORDER, ORDER) {
+                Ok(old) | Err(old) => old,
+            },
+        };
+        u64::from(old)
+    }};
+}
+
+impl<'m, M: Fn(u32) -> Option<&'m Map>> Memory for KernelMemory<'_, M> {
+    #[inline]
+    fn load(&mut self, addr: u64, size: Size, may_fault: bool) -> Result<u64, Fault> {
+        if may_fault {
+            return Ok(match size {
+                Size::B => u8::from_ne_bytes(nofault::load(addr)).into(),
+                Size::H => u16::from_ne_bytes(nofault::load(addr)).into(),
+                Size::W => u32::from_ne_bytes(nofault::load(addr)).into(),
+                Size::Dw => u64::from_ne_bytes(nofault::load(addr)),
+            });
+        }
+        // SAFETY: only verified programs come here, and the verifier proved that this memory can be
+        // read.
+        Ok(unsafe {
+            match size {
+                Size::B => peek::<u8>(addr).into(),
+                Size::H => peek::<u16>(addr).into(),
+                Size::W => peek::<u32>(addr).into(),
+                Size::Dw => peek::<u64>(addr),
+            }
+        })
     }
 
-    /// Address of byte `off`.
-    pub(crate) fn address(&self, off: u32) -> usize {
-        self.room.address().wrapping_add(off as usize)
+    #[inline]
+    fn store(&mut self, addr: u64, size: Size, value: u64) -> Result<(), Fault> {
+        // SAFETY: as in `load`, for writing.
+        unsafe {
+            match size {
+                Size::B => poke(addr, value as u8),
+                Size::H => poke(addr, value as u16),
+                Size::W => poke(addr, value as u32),
+                Size::Dw => poke(addr, value),
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn atomic(
+        &mut self,
+        op: AtomicOp,
+        addr: u64,
+        size: Size,
+        src: u64,
+        r0: u64,
+    ) -> Result<u64, Fault> {
+        match size {
+            Size::W if addr % 4 == 0 => Ok(atomic!(AtomicU32, u32, op, addr, src, r0)),
+            Size::Dw if addr % 8 == 0 => Ok(atomic!(AtomicU64, u64, op, addr, src, r0)),
+            Size::B | Size::H | Size::W | Size::Dw => Err(Fault::Access(addr)),
+        }
+    }
+
+    fn imm64(&mut self, imm: Imm64) -> Result<u64, Fault> {
+        let missing = Fault::Access(0);
+        match imm {
+            Imm64::Value(value) => Ok(value),
+            Imm64::Map(index) => {
+                let map = (self.outside.map)(index).ok_or(missing)?;
+                Ok(core::ptr::from_ref(map) as u64)
+            }
+            Imm64::MapValue { map, off } => {
+                let map = (self.outside.map)(map).ok_or(missing)?;
+                map.value_addr(off)
+                    .map(|addr| addr as u64)
+                    .map_err(|_| missing)
+            }
+            Imm64::MapFd(_)
+            | Imm64::MapValueFd { .. }
+            | Imm64::MapIdx(_)
+            | Imm64::MapValueIdx { .. }
+            | Imm64::Func(_)
+            | Imm64::BtfId { .. } => Err(missing),
+        }
+    }
+
+    fn stack_top(&mut self) -> u64 {
+        self.stack.as_mut_ptr_range().end as u64
+    }
+
+    fn call(&mut self, id: i32, [a, b, c, d, e]: [u64; 5]) -> Result<u64, Fault> {
+        let addr = (self.outside.helper)(id).ok_or(Fault::Helper(id))?;
+        // SAFETY: helpers are such functions: what they do with fewer arguments is take no notice
+        // of the rest.
+        let helper: Helper = unsafe { core::mem::transmute(addr) };
+        Ok(helper(a, b, c, d, e))
+    }
+
+    fn packet(&mut self, skb: u64, offset: i32, size: Size) -> Result<Option<u64>, Fault> {
+        let mut value = 0;
+        // SAFETY: the verifier proved that this is the context of a packet program, which is the
+        // packet.
+        let there =
+            unsafe { oxbpf_packet_load(skb as *const c_void, offset, size.bytes(), &mut value) };
+        Ok(there.then_some(value))
     }
 }
 
-/// What runs a program.
-pub(crate) struct Engine {
-    image: Option<Image>,
-    functions: KVec<Function>,
-}
-
-impl Engine {
-    /// Compiles the program, or prepares to interpret it.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`; `ENOTSUPP` when it must be compiled and cannot.
-    pub(crate) fn new(_verified: VerifiedProg, _maps: &[Shared<MapObject>]) -> Result<Self> {
-        Err(ENOTSUPP)
-    }
-
-    /// Runs the program on the context at `ctx`.
-    pub(crate) fn run(&self, _guard: &RunGuard, _ctx: usize) -> u64 {
-        0
-    }
-
-    /// The machine code, if it was compiled.
-    pub(crate) fn image(&self) -> Option<&Image> {
-        self.image.as_ref()
-    }
-
-    /// Its functions, if it was compiled.
-    pub(crate) fn functions(&self) -> &[Function] {
-        &self.functions
+/// Interprets the program on the context at `ctx`.
+pub(crate) fn interpret<'m, M: Fn(u32) -> Option<&'m Map>>(
+    prog: &VerifiedProg,
+    outside: &Outside<M>,
+    _guard: &RunGuard,
+    ctx: usize,
+) -> u64 {
+    let mut stack = [0; MAX_STACK as usize / 8];
+    let mut memory = KernelMemory {
+        stack: &mut stack,
+        outside,
+    };
+    match interp::run(prog.code(), &mut memory, ctx as u64, None) {
+        Ok(value) => value,
+        Err(fault) => {
+            pr_err!("interpreter: {:?}\n", fault);
+            0
+        }
     }
 }
