@@ -21,21 +21,32 @@ say() {
 	echo "oxbpf: $*"
 }
 
-# Sets KVER, and where its files are: KDIR (prepared source), VMLINUZ.
+# Sets KVER, KDIR (a prepared tree) and OUT (where this kernel's objects go).
 find_kernel() {
-	local given=${KVER:-}
-	if [ -z "$given" ]; then
-		KVER=$(cat "$CACHE/kernel/chosen" 2>/dev/null) || KVER=$KVER_PINNED
-	fi
-	VMLINUZ=$CACHE/kernel/$KVER/usr/lib/modules/$KVER/vmlinuz
-	KDIR=${KDIR:-$CACHE/kernel/$KVER/linux}
-	[ -e "$KDIR/rust/libkernel.rmeta" ] ||
-		die "$KDIR is no prepared kernel tree with Rust metadata (rust/libkernel.rmeta): run 'make setup', or set KDIR= to one"
-	KDIR=$(cd "$KDIR" && pwd)
-	[ "$(cat "$KDIR/include/config/kernel.release" 2>/dev/null)" = "$KVER" ] || [ -n "$given" ] ||
+	if [ -n "${KDIR:-}" ]; then
+		[ -e "$KDIR/rust/libkernel.rmeta" ] ||
+			die "KDIR=$KDIR is no kernel tree prepared with CONFIG_RUST (no rust/libkernel.rmeta): leave KDIR= out, or prepare it"
+		KDIR=$(cd "$KDIR" && pwd)
 		KVER=$(cat "$KDIR/include/config/kernel.release")
+	else
+		: "${KVER:=$(cat "$CACHE/kernel/chosen" 2>/dev/null || echo $KVER_PINNED)}"
+		KDIR=$CACHE/kernel/$KVER/linux
+		[ -e "$CACHE/kernel/$KVER/stamp" ] || die "no kernel $KVER in $CACHE: run 'make setup KVER=$KVER'"
+	fi
 	# Out of the tree, so that two kernels' objects do not meet.
-	OUT=${OXBPF_OUT:-$TOP/build/$KVER}
+	OUT=$TOP/build/$KVER
+}
+
+# Sets VMLINUZ to the image that goes with KDIR: the tree's own, else the distribution's.
+find_image() {
+	local i
+	for i in "$KDIR/arch/x86/boot/bzImage" "$CACHE/kernel/$KVER/usr/lib/modules/$KVER/vmlinuz"; do
+		if [ -e "$i" ]; then
+			VMLINUZ=$i
+			return
+		fi
+	done
+	die "no image for the kernel $KVER: build one in $KDIR (make bzImage), or run 'make setup KVER=$KVER'"
 }
 
 njobs() {
