@@ -12,6 +12,8 @@ mod hash;
 mod model;
 mod pool;
 pub mod spec;
+#[cfg(test)]
+mod stress;
 mod words;
 
 use crate::abi::MapType;
