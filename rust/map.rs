@@ -252,10 +252,11 @@ impl Map {
     #[inline(always)]
     pub(crate) fn prog_lookup(&self, key: Bytes<'_>) -> Option<usize> {
         let key = self.key(key).ok()?;
-        match &self.kind {
+        let addr = match &self.kind {
             Kind::Array(m) => m.lookup_addr(key),
             Kind::Hash(m) => m.lookup_addr(key),
-        }
+        };
+        (addr != 0).then_some(addr)
     }
 
     /// As [`Map::prog_lookup`], with a key that nobody writes meanwhile.

@@ -83,15 +83,17 @@ impl Array {
         })
     }
 
-    /// Address of the value at index `key`.
+    /// Address of the value at index `key`; 0 past the end.
     #[inline(always)]
-    pub(super) fn lookup_addr(&self, key: Bytes<'_>) -> Option<usize> {
-        let i = index(key)?;
-        if i >= self.entries {
-            return None;
-        }
-        let word = self.values.get((i as usize).wrapping_mul(self.stride))?;
-        Some(core::ptr::from_ref(word) as usize)
+    pub(super) fn lookup_addr(&self, key: Bytes<'_>) -> usize {
+        let Some(i) = index(key).filter(|i| *i < self.entries) else {
+            return 0;
+        };
+        // All values' words are in the region, whose address is never 0.
+        let off = (i as usize)
+            .wrapping_mul(self.stride)
+            .wrapping_mul(words::WORD);
+        (self.values.as_ptr() as usize).wrapping_add(off)
     }
 
     #[inline]

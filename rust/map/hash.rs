@@ -33,10 +33,10 @@ impl Hash {
         Ok(Hash { table })
     }
 
-    /// Address of the value of `key`.
+    /// Address of the value of `key`; 0 when there is none.
     #[inline(always)]
-    pub(super) fn lookup_addr(&self, key: Bytes<'_>) -> Option<usize> {
-        self.table.extra_addr(self.table.find(key)?)
+    pub(super) fn lookup_addr(&self, key: Bytes<'_>) -> usize {
+        self.table.find_addr(key)
     }
 
     /// Copies the value of `key` out, as one update left it if no program writes it in place.

@@ -27,7 +27,9 @@ fn value(k: u64, round: u32) -> Vec<u8> {
 
 /// The value is one update's.
 fn check(k: u64, got: &[u8]) {
-    let mut words = got.chunks(8).map(|c| u64::from_ne_bytes(c.try_into().unwrap()));
+    let mut words = got
+        .chunks(8)
+        .map(|c| u64::from_ne_bytes(c.try_into().unwrap()));
     let first = words.next().unwrap();
     assert_eq!(first >> 32, k);
     assert!(words.all(|w| w == first));
@@ -36,7 +38,10 @@ fn check(k: u64, got: &[u8]) {
 /// Two threads change everything all the time, OXBPF_STRESS times; keys below `STABLE` are always there, keys from
 /// `ALL` on never, and readers see just that.
 fn churn(map: &Map) {
-    let rounds = std::env::var("OXBPF_STRESS").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
+    let rounds = std::env::var("OXBPF_STRESS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(20_000);
     let size = map.spec().key_size;
     for k in 0..STABLE {
         map.update(&key(k, size), &value(k, 0), 0).unwrap();
@@ -59,7 +64,10 @@ fn churn(map: &Map) {
                 }
                 let k = ALL + rng.below(1000);
                 assert!(map.lookup_addr(&key(k, size)).is_none(), "{k} is invented");
-                walk = map.next_key(walk.as_deref(), &mut next).ok().map(|()| next.clone());
+                walk = map
+                    .next_key(walk.as_deref(), &mut next)
+                    .ok()
+                    .map(|()| next.clone());
                 assert!(walk.is_none() || (0..ALL).any(|k| key(k, size) == next));
             }
         };
@@ -110,7 +118,11 @@ fn hash_of_one_bucket_under_churn() {
     for key_size in [8, 24] {
         let spec = hash_spec(key_size);
         let kind = Kind::Hash(Hash::with_buckets(&spec, 1).unwrap());
-        churn(&Map { kind, spec, frozen: AtomicBool::new(false) });
+        churn(&Map {
+            kind,
+            spec,
+            frozen: AtomicBool::new(false),
+        });
     }
 }
 

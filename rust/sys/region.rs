@@ -21,8 +21,8 @@ extern "C" {
 ///
 /// # Invariants
 ///
-/// `ptr` points to `len` initialised elements in memory of `oxbpf_area_alloc`, or dangles and
-/// `len` is 0. `len` times the element's size fits an `isize`.
+/// `ptr` points to `len` initialised elements in memory of `oxbpf_area_alloc`; `len` is not 0, and
+/// `len` times the element's size fits an `isize`.
 pub(crate) struct Region<T> {
     ptr: NonNull<T>,
     len: usize,
@@ -34,19 +34,15 @@ unsafe impl<T: Send> Send for Region<T> {}
 unsafe impl<T: Sync> Sync for Region<T> {}
 
 impl<T: Default + Sync> Region<T> {
-    /// A region of `len` default elements, near `node` if the kernel can.
+    /// A region of `len` default elements, near `node` if the kernel can. May sleep.
     ///
     /// # Errors
     ///
-    /// `AllocError` when there is not so much memory, or the size overflows. May sleep.
+    /// `AllocError` when there is not so much memory, the size overflows, or `len` is 0.
     pub(crate) fn new(len: usize, node: Option<u32>) -> Result<Self, AllocError> {
         const { assert!(mem::size_of::<T>() != 0 && !mem::needs_drop::<T>()) };
         if len == 0 {
-            // INVARIANT: empty.
-            return Ok(Region {
-                ptr: NonNull::dangling(),
-                len,
-            });
+            return Err(AllocError);
         }
         let size = len.checked_mul(mem::size_of::<T>()).ok_or(AllocError)?;
         if isize::try_from(size).is_err() {
@@ -65,19 +61,19 @@ impl<T: Default + Sync> Region<T> {
             // SAFETY: `i < len`, and the area has room for `len` elements, aligned for them.
             unsafe { ptr.add(i).write(T::default()) };
         }
-        // INVARIANT: all `len` elements are initialised, and `size` was checked above.
+        // INVARIANT: all `len` elements are initialised, and `len` and `size` were checked above.
         Ok(Region { ptr, len })
     }
 }
 
 impl<T> Region<T> {
-    /// The element at `i` modulo the length, which must be a power of two for that to be the
-    /// meaning; in any other case it is some element. A region without elements has no such call.
+    /// The element at `i` modulo the length, if that is a power of two; else some element.
     #[inline(always)]
-    pub(crate) fn at_masked(&self, i: usize) -> Option<&T> {
-        let mask = self.len.checked_sub(1)?;
-        // SAFETY: `i & mask <= mask < len`, and the elements live as long as the region.
-        Some(unsafe { self.ptr.add(i & mask).as_ref() })
+    pub(crate) fn at_masked(&self, i: usize) -> &T {
+        let mask = self.len.wrapping_sub(1);
+        // SAFETY: `len` is not 0, so `i & mask <= mask < len`; the elements live as long as the
+        // region.
+        unsafe { self.ptr.add(i & mask).as_ref() }
     }
 }
 
@@ -93,11 +89,9 @@ impl<T> Deref for Region<T> {
 
 impl<T> Drop for Region<T> {
     fn drop(&mut self) {
-        if self.len != 0 {
-            // SAFETY: by the type's invariant the area came from the allocator; the region is its
-            // only owner, and elements need no drop.
-            unsafe { oxbpf_area_free(self.ptr.as_ptr().cast()) };
-        }
+        // SAFETY: by the type's invariant the area came from the allocator; the region is its only
+        // owner, and elements need no drop.
+        unsafe { oxbpf_area_free(self.ptr.as_ptr().cast()) };
     }
 }
 

@@ -13,7 +13,7 @@
 //!   times, it takes the lock.
 
 use super::bucket::{tag, Bucket};
-use super::key::{with_key, Key, Seed};
+use super::key::{with_key, Key, Long, Seed, Word};
 use crate::map::pool::Pool;
 use crate::map::spec::{MapSpec, ZERO_SEED};
 use crate::map::words::{self, words_of};
@@ -42,6 +42,8 @@ pub(in crate::map) struct Table {
     stride: usize,
     key_size: usize,
     key_words: usize,
+    /// Bytes of these words.
+    key_bytes: usize,
     pub(in crate::map) pool: Pool,
 }
 
@@ -115,6 +117,7 @@ impl Table {
         let pool = Pool::new(spec.max_entries, spec.node())?;
         let words = pool.len().checked_mul(stride).ok_or(ENOMEM)?;
         let elems = Region::new(words, spec.node())?;
+        let key_bytes = key_words.wrapping_mul(words::WORD);
         Ok(Table {
             seed,
             buckets,
@@ -122,6 +125,7 @@ impl Table {
             stride,
             key_size,
             key_words,
+            key_bytes,
             pool,
         })
     }
@@ -140,13 +144,6 @@ impl Table {
             .get(off.checked_add(self.key_words)?..off.checked_add(self.stride)?)
     }
 
-    /// The address of the words after element `e`'s key.
-    #[inline(always)]
-    pub(in crate::map) fn extra_addr(&self, e: u32) -> Option<usize> {
-        let word = self.elems.get(self.off(e).wrapping_add(self.key_words))?;
-        Some(core::ptr::from_ref(word) as usize)
-    }
-
     /// The words of element `e`'s key.
     pub(in crate::map) fn key(&self, e: u32) -> Option<&[AtomicU64]> {
         let off = self.off(e);
@@ -161,40 +158,66 @@ impl Table {
     }
 
     #[inline(always)]
-    fn bucket(&self, hash: u64) -> Option<&Bucket> {
+    fn bucket(&self, hash: u64) -> &Bucket {
         self.buckets.at_masked(hash as usize)
     }
 
-    /// The element of `key`, without a lock.
+    /// The address of the words after the key of `key`'s element, without a lock; 0 for none.
+    ///
+    /// This is what programs call, so it is one straight line for a short key in a slot.
     #[inline(always)]
-    pub(in crate::map) fn find(&self, key: Bytes<'_>) -> Option<u32> {
-        with_key!(self.key_size, key, |k| self.find_key(k))
+    pub(in crate::map) fn find_addr(&self, key: Bytes<'_>) -> usize {
+        if self.key_size <= words::WORD {
+            self.find_key_addr(Word::new(key))
+        } else {
+            self.find_long_addr(key)
+        }
+    }
+
+    #[inline(never)]
+    fn find_long_addr(&self, key: Bytes<'_>) -> usize {
+        self.find_key_addr(Long::new(key))
     }
 
     #[inline(always)]
-    fn find_key<K: Key>(&self, key: K) -> Option<u32> {
+    fn find_key_addr<K: Key>(&self, key: K) -> usize {
         let hash = key.hash(self.seed);
-        let bucket = self.bucket(hash)?;
+        let bucket = self.bucket(hash);
         let version = if K::WHOLE { 0 } else { bucket.version() };
-        let mut tagged = bucket.tagged(tag(hash));
-        let Some(slot) = tagged.next() else {
-            if bucket.chain.load(Acquire) == 0 {
-                return None;
+        if let Some(slot) = bucket.tagged(tag(hash)).next() {
+            let off = self.off(bucket.slot(slot));
+            if let Some(word) = self.elems.get(off) {
+                if key.is_at(&self.elems, off) && (K::WHOLE || bucket.unchanged_since(version)) {
+                    return self.extra_addr_of(word);
+                }
             }
-            return self.find_slowly(key, hash, bucket);
-        };
-        let e = bucket.slot(slot);
-        if key.is_at(&self.elems, self.off(e)) && (K::WHOLE || bucket.unchanged_since(version)) {
-            return Some(e);
+        } else if bucket.chain.load(Acquire) == 0 {
+            return 0;
         }
-        self.find_slowly(key, hash, bucket)
+        self.find_addr_slowly(key, hash, bucket)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_addr_slowly<K: Key>(&self, key: K, hash: u64, bucket: &Bucket) -> usize {
+        let word = self
+            .find_slowly(key, hash, bucket)
+            .and_then(|e| self.elems.get(self.off(e)));
+        word.map_or(0, |w| self.extra_addr_of(w))
+    }
+
+    /// The address of the words after the key that starts at `word`.
+    #[inline(always)]
+    fn extra_addr_of(&self, word: &AtomicU64) -> usize {
+        // An element of the region has all its words there.
+        (core::ptr::from_ref(word) as usize).wrapping_add(self.key_bytes)
     }
 
     /// The element of `key`, without a lock, and the look that found it, so that what is read of
     /// the element can be vouched for.
     pub(in crate::map) fn find_stable<K: Key>(&self, key: K) -> Option<(u32, Look<'_>)> {
         let hash = key.hash(self.seed);
-        let bucket = self.bucket(hash)?;
+        let bucket = self.bucket(hash);
         let look = Look {
             bucket,
             version: bucket.version(),
@@ -204,8 +227,6 @@ impl Table {
     }
 
     /// The look that counts on nothing but the version.
-    #[cold]
-    #[inline(never)]
     fn find_slowly<K: Key>(&self, key: K, hash: u64, bucket: &Bucket) -> Option<u32> {
         for look in 0..MORE_LOOKS {
             let version = bucket.version();
@@ -263,7 +284,7 @@ impl Table {
     #[inline]
     pub(in crate::map) fn lock<K: Key>(&self, key: K) -> Result<Locked<'_>> {
         let hash = key.hash(self.seed);
-        let bucket = self.bucket(hash).ok_or(EINVAL)?;
+        let bucket = self.bucket(hash);
         self.lock_bucket(bucket, hash)
     }
 

@@ -14,10 +14,11 @@ impl<T: Default + Sync> Region<T> {
     ///
     /// # Errors
     ///
-    /// `AllocError` when there is not so much memory, the size overflows, or a test wants it.
+    /// `AllocError` when there is not so much memory, the size overflows, `len` is 0, or a test
+    /// wants it.
     pub fn new(len: usize, _node: Option<u32>) -> Result<Self, AllocError> {
         let mut v = Vec::new();
-        if len != 0 && fail::now() {
+        if len == 0 || fail::now() {
             return Err(AllocError);
         }
         v.try_reserve_exact(len).map_err(|_| AllocError)?;
@@ -27,11 +28,10 @@ impl<T: Default + Sync> Region<T> {
 }
 
 impl<T> Region<T> {
-    /// The element at `i` modulo the length, which must be a power of two for that to be the
-    /// meaning; in any other case it is some element. A region without elements has no such call.
+    /// The element at `i` modulo the length, if that is a power of two; else some element.
     #[inline(always)]
-    pub fn at_masked(&self, i: usize) -> Option<&T> {
-        self.0.get(i & self.0.len().checked_sub(1)?)
+    pub fn at_masked(&self, i: usize) -> &T {
+        &self.0[i & (self.0.len() - 1)]
     }
 }
 
