@@ -15,14 +15,14 @@ const WORDS: usize = 4;
 /// A key of `size` bytes whose words all are `k`, more or less.
 fn key(k: u64, size: u32) -> Vec<u8> {
     (0..size.div_ceil(8))
-        .flat_map(|w| (k ^ u64::from(w) << 40).to_ne_bytes())
+        .flat_map(|w| (k ^ (u64::from(w) << 40)).to_ne_bytes())
         .take(size as usize)
         .collect()
 }
 
 /// A value that says whose it is and which update wrote it.
 fn value(k: u64, round: u32) -> Vec<u8> {
-    (k << 32 | u64::from(round)).to_ne_bytes().repeat(WORDS)
+    ((k << 32) | u64::from(round)).to_ne_bytes().repeat(WORDS)
 }
 
 /// The value is one update's.
@@ -135,7 +135,7 @@ fn full_maps_stay_exactly_full() {
             s.spawn(move || {
                 let mut mine = 0;
                 for i in 0..20_000u64 {
-                    let k = (t << 32 | i % 8).to_ne_bytes();
+                    let k = ((t << 32) | (i % 8)).to_ne_bytes();
                     match map.update(&k, &k, 1) {
                         Ok(()) => mine += 1,
                         Err(e) if e == EEXIST => {
