@@ -5,13 +5,14 @@
 
 #include <linux/percpu.h>
 #include <linux/preempt.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 
 #include "context.h"
 
-void oxbpf_preempt_disable(void);
-void oxbpf_preempt_enable(void);
+void oxbpf_run_enter(void);
+void oxbpf_run_exit(void);
 bool oxbpf_nest_enter(void);
 void oxbpf_nest_exit(void);
 bool oxbpf_breathe(void);
@@ -19,14 +20,17 @@ bool oxbpf_breathe(void);
 /* Greater than 0 while a program or a map operation runs on the CPU. */
 DEFINE_PER_CPU(int, oxbpf_nesting);
 
-void oxbpf_preempt_disable(void)
+/* A program may run: under RCU, on one CPU. */
+void oxbpf_run_enter(void)
 {
+	rcu_read_lock();
 	preempt_disable();
 }
 
-void oxbpf_preempt_enable(void)
+void oxbpf_run_exit(void)
 {
 	preempt_enable();
+	rcu_read_unlock();
 }
 
 /* With preemption off. True when nothing of ours ran on this CPU; oxbpf_nest_exit() either way. */

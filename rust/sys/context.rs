@@ -2,60 +2,51 @@
 
 //! Proofs of where code runs: under RCU, with preemption off, not nested, free to be scheduled.
 
-use kernel::sync::rcu;
+use core::mem::ManuallyDrop;
 use kernel::types::NotThreadSafe;
 
 extern "C" {
-    fn oxbpf_preempt_disable();
-    fn oxbpf_preempt_enable();
+    fn oxbpf_run_enter();
+    fn oxbpf_run_exit();
     fn oxbpf_nest_enter() -> bool;
     fn oxbpf_nest_exit();
     fn oxbpf_breathe() -> bool;
 }
 
-/// The CPU does not change while it lives, and nothing sleeps.
+/// What a program needs around it: RCU's read side, and a CPU that stays.
 ///
 /// # Invariants
 ///
-/// Preemption is off on the current CPU.
-pub(crate) struct Preempt(NotThreadSafe);
-
-impl Preempt {
-    /// Turns preemption off.
-    #[inline]
-    pub(crate) fn disable() -> Self {
-        // SAFETY: no requirements.
-        unsafe { oxbpf_preempt_disable() };
-        // INVARIANT: done just now.
-        Preempt(NotThreadSafe)
-    }
-}
-
-impl Drop for Preempt {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: by the invariant it was turned off, and that is undone once.
-        unsafe { oxbpf_preempt_enable() };
-    }
-}
-
-/// What a program needs around it: RCU's read side, and a CPU that stays.
-///
-/// The fields go in order: first preemption comes back, then the read side ends.
-pub(crate) struct RunGuard {
-    _preempt: Preempt,
-    _rcu: rcu::Guard,
-}
+/// Preemption is off on the current CPU, which is also a read side of RCU.
+pub(crate) struct RunGuard(NotThreadSafe);
 
 impl RunGuard {
     /// Enters.
     #[inline]
     pub(crate) fn enter() -> Self {
-        let rcu = rcu::read_lock();
-        RunGuard {
-            _preempt: Preempt::disable(),
-            _rcu: rcu,
-        }
+        // SAFETY: no requirements.
+        unsafe { oxbpf_run_enter() };
+        // INVARIANT: done just now.
+        RunGuard(NotThreadSafe)
+    }
+
+    /// A guard for code that the kernel calls so; it leaves nothing when it goes.
+    ///
+    /// # Safety
+    ///
+    /// Preemption is off on the current CPU as long as the guard lives.
+    #[inline]
+    pub(crate) unsafe fn already() -> ManuallyDrop<Self> {
+        // INVARIANT: the caller says so.
+        ManuallyDrop::new(RunGuard(NotThreadSafe))
+    }
+}
+
+impl Drop for RunGuard {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: entered when the guard was made; one that was not is never dropped.
+        unsafe { oxbpf_run_exit() };
     }
 }
 
