@@ -5,4 +5,12 @@
 // Until the commands that use all of it are there.
 #![allow(dead_code)]
 
+pub(crate) mod kprobe;
 pub(crate) mod layout;
+
+use kernel::prelude::*;
+
+/// Operation not supported on transport endpoint (95): this cannot be attached that way.
+fn eopnotsupp() -> Error {
+    Error::from_errno(-95)
+}

@@ -2,6 +2,7 @@
 
 //! Links as objects: a program that is attached to something, for as long as the link lives.
 
+use crate::attach::kprobe::Kprobe;
 use crate::prog::Prog;
 use crate::sys::anon::FileObject;
 use crate::sys::shared::{Kind, Object, Release, Shared};
@@ -9,17 +10,24 @@ use core::fmt::Write;
 use kernel::prelude::*;
 
 /// What a program is attached to; dropping it detaches.
-pub(crate) enum Attachment {}
+pub(crate) enum Attachment {
+    /// Kernel functions.
+    Kprobe(Kprobe),
+}
 
 impl Attachment {
     /// `enum bpf_link_type`
     pub(crate) fn number(&self) -> u32 {
-        match *self {}
+        match self {
+            Attachment::Kprobe(_) => 8,
+        }
     }
 
     /// What fdinfo calls it.
     fn name(&self) -> &'static str {
-        match *self {}
+        match self {
+            Attachment::Kprobe(_) => "kprobe_multi",
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Kernel probes: sets of kprobes or kretprobes that share one handler.
+//! Kernel probes: sets of places that share one handler.
 
+use super::context::RunGuard;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use kernel::error::to_result;
@@ -30,7 +31,6 @@ extern "C" {
     fn oxbpf_probes_unregister(set: *mut RawProbes);
     fn oxbpf_probes_free(set: *mut RawProbes);
     fn oxbpf_probes_missed(set: *const RawProbes) -> c_ulong;
-    fn oxbpf_probes_addr(set: *const RawProbes, index: c_uint) -> c_ulong;
 }
 
 /// The registers at a probe: valid while the handler runs.
@@ -53,9 +53,8 @@ impl Regs<'_> {
 
 /// What happens at a probe.
 pub(crate) trait Handler: Send + Sync + 'static {
-    /// A probe was hit. Runs under RCU with preemption off, possibly with interrupts off, and never
-    /// twice at once on a CPU.
-    fn hit(&self, regs: Regs<'_>);
+    /// A probe was hit. Never twice at once on a CPU; possibly with interrupts off.
+    fn hit(&self, run: &RunGuard, regs: Regs<'_>);
 }
 
 /// Where a probe goes.
@@ -124,8 +123,9 @@ impl<H: Handler> Builder<H> {
     ///
     /// # Errors
     ///
-    /// As `register_kprobe`: `ENOENT` for a symbol that is not there, `EINVAL` for a place that
-    /// must not be probed, `EILSEQ` inside an instruction, and more.
+    /// `ENOENT` for a symbol that is not there, or among several an address that is no function's
+    /// entry; `EINVAL` for a place that must not be probed; `EILSEQ` inside an instruction; `E2BIG`
+    /// for more places than the kernel can take at once; `ENOMEM`.
     pub(crate) fn register(self) -> Result<Probes<H>> {
         // SAFETY: by the invariant the set is there and not registered, and its data pointer is
         // valid as long as `self.handler`, which the result keeps until it is unregistered.
@@ -167,15 +167,6 @@ impl<H: Handler> Probes<H> {
         // SAFETY: by the builder's invariant the set is there.
         unsafe { oxbpf_probes_missed(self.set.raw.as_ptr()) as u64 }
     }
-
-    /// Where probe number `index` stands.
-    pub(crate) fn addr(&self, index: u32) -> Option<usize> {
-        // SAFETY: by the builder's invariant the set is there.
-        match unsafe { oxbpf_probes_addr(self.set.raw.as_ptr(), index) } {
-            0 => None,
-            addr => Some(addr),
-        }
-    }
 }
 
 impl<H: Handler> Drop for Probes<H> {
@@ -197,8 +188,11 @@ unsafe extern "C" fn hit<H: Handler>(data: *const c_void, regs: *mut c_void) {
     let handler = unsafe { &*data.cast::<H>() };
     // INVARIANT: by the contract the registers live until this returns, and the type's lifetime
     // ends before.
-    handler.hit(Regs {
+    let regs = Regs {
         addr: regs as usize,
         _regs: PhantomData,
-    });
+    };
+    // SAFETY: the shim calls with preemption off until this returns.
+    let run = unsafe { RunGuard::already() };
+    handler.hit(&run, regs);
 }

@@ -2,41 +2,14 @@
 
 //! Running a program many times, and for how long.
 
+use super::context::RunGuard;
 use kernel::prelude::*;
 
 unsafe extern "C" {
-    safe fn oxbpf_testrun_enter();
-    fn oxbpf_testrun_leave();
     fn oxbpf_testrun_flags(mask: *mut c_ulong) -> *const c_ulong;
     safe fn oxbpf_testrun_signal() -> bool;
     safe fn oxbpf_testrun_yield();
     safe fn oxbpf_testrun_clock() -> u64;
-}
-
-/// A program may run while it lives: under RCU, with preemption off.
-struct Window {
-    start: u64,
-}
-
-impl Window {
-    fn enter() -> Self {
-        oxbpf_testrun_enter();
-        Window {
-            start: oxbpf_testrun_clock(),
-        }
-    }
-
-    /// Nanoseconds since it began.
-    fn spent(&self) -> u64 {
-        oxbpf_testrun_clock().saturating_sub(self.start)
-    }
-}
-
-impl Drop for Window {
-    fn drop(&mut self) {
-        // SAFETY: `enter` was called once for this window.
-        unsafe { oxbpf_testrun_leave() };
-    }
 }
 
 /// Something that wants the current task's attention can be seen in one load.
@@ -69,23 +42,24 @@ impl Attention {
 ///
 /// `EINTR` when a signal comes before the last call.
 #[inline]
-pub(crate) fn repeat<F: FnMut() -> u32>(times: u32, mut run: F) -> Result<(u32, u32)> {
+pub(crate) fn repeat<F: FnMut(&RunGuard) -> u32>(times: u32, mut run: F) -> Result<(u32, u32)> {
     let times = times.max(1);
     let attention = Attention::of_current();
     let mut spent = 0u64;
     let mut left = times;
     loop {
-        let window = Window::enter();
+        let guard = RunGuard::enter();
+        let start = oxbpf_testrun_clock();
         let mut value;
         loop {
-            value = run();
+            value = run(&guard);
             left = left.wrapping_sub(1);
             if left == 0 || attention.wanted() {
                 break;
             }
         }
-        spent = spent.saturating_add(window.spent());
-        drop(window);
+        spent = spent.saturating_add(oxbpf_testrun_clock().saturating_sub(start));
+        drop(guard);
         if left == 0 {
             let each = spent.checked_div(u64::from(times)).unwrap_or(0);
             return Ok((value, u32::try_from(each).unwrap_or(u32::MAX)));

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! LINK_CREATE: attaches a program.
+
+use super::errno::eopnotsupp;
+use super::{foreign_fd, Attr};
+use crate::abi::ProgType;
+use crate::attach::kprobe::{Kprobe, Request};
+use crate::link::{Attachment, Link, LinkFile};
+use crate::prog::{Prog, ProgFile};
+use crate::sys::anon::{self, FileRef, Mode};
+use crate::sys::cred::Cap;
+use crate::sys::shared::Shared;
+use crate::sys::user::User;
+use kernel::prelude::*;
+
+/// Fields of LINK_CREATE.
+#[repr(C)]
+#[derive(FromBytes)]
+struct LinkAttr {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    kprobe_multi: KprobeMultiAttr,
+}
+
+/// `link_create.kprobe_multi`
+#[repr(C)]
+#[derive(FromBytes)]
+struct KprobeMultiAttr {
+    flags: u32,
+    cnt: u32,
+    syms: u64,
+    addrs: u64,
+    cookies: u64,
+}
+
+/// Numbers of `enum bpf_attach_type`.
+mod kind {
+    pub(super) const CGROUP_INET_INGRESS: u32 = 0;
+    pub(super) const CGROUP_INET_EGRESS: u32 = 1;
+    pub(super) const XDP: u32 = 37;
+    pub(super) const PERF_EVENT: u32 = 41;
+    pub(super) const TRACE_KPROBE_MULTI: u32 = 42;
+    pub(super) const TCX_INGRESS: u32 = 46;
+    pub(super) const TCX_EGRESS: u32 = 47;
+    pub(super) const TRACE_UPROBE_MULTI: u32 = 48;
+    pub(super) const NETKIT_PRIMARY: u32 = 54;
+    pub(super) const NETKIT_PEER: u32 = 55;
+    pub(super) const TRACE_KPROBE_SESSION: u32 = 56;
+    pub(super) const TRACE_UPROBE_SESSION: u32 = 57;
+}
+
+/// Attach types that a program can have been loaded for alone.
+const EXCLUSIVE: [u32; 4] = [
+    kind::TRACE_KPROBE_MULTI,
+    kind::TRACE_KPROBE_SESSION,
+    kind::TRACE_UPROBE_MULTI,
+    kind::TRACE_UPROBE_SESSION,
+];
+
+/// LINK_CREATE
+pub(super) fn create(attr: &Attr) -> Result<i32> {
+    let a: LinkAttr = attr.view()?;
+    let file = FileRef::<ProgFile>::get(a.prog_fd)?;
+    let prog = file.prog();
+    let attachment = match prog.aux().ty {
+        ProgType::Kprobe => kprobe(&a, prog)?,
+        ProgType::Tracepoint | ProgType::PerfEvent => match a.attach_type {
+            kind::PERF_EVENT => return Err(perf_event(&a)),
+            _ => return Err(EINVAL),
+        },
+        ProgType::SchedCls => match a.attach_type {
+            // A module has no way into the lists of these hooks.
+            kind::TCX_INGRESS | kind::TCX_EGRESS | kind::NETKIT_PRIMARY | kind::NETKIT_PEER => {
+                return Err(eopnotsupp())
+            }
+            _ => return Err(EINVAL),
+        },
+        ProgType::CgroupSkb => {
+            if !Cap::NetAdmin.held() {
+                return Err(EPERM);
+            }
+            match a.attach_type {
+                kind::CGROUP_INET_INGRESS | kind::CGROUP_INET_EGRESS => return Err(eopnotsupp()),
+                _ => return Err(EINVAL),
+            }
+        }
+        ProgType::Xdp => match a.attach_type {
+            kind::XDP => return Err(eopnotsupp()),
+            _ => return Err(EINVAL),
+        },
+        ProgType::SocketFilter | ProgType::SchedAct | ProgType::RawTracepoint => {
+            return Err(EINVAL)
+        }
+    };
+    let link = Link::new(attachment, prog.clone())?;
+    link.publish()?;
+    anon::install(LinkFile::new(link), Mode::ReadWrite)
+}
+
+/// What a link to a perf event comes to: the event's own file decides, and takes no program of ours.
+fn perf_event(a: &LinkAttr) -> Error {
+    if a.flags != 0 {
+        return EINVAL;
+    }
+    foreign_fd(a.target_fd)
+}
+
+fn kprobe(a: &LinkAttr, prog: &Shared<Prog>) -> Result<Attachment> {
+    let expected = prog.aux().expected_attach_type;
+    if EXCLUSIVE.contains(&expected) && a.attach_type != expected {
+        return Err(EINVAL);
+    }
+    match a.attach_type {
+        kind::TRACE_KPROBE_MULTI => {}
+        kind::PERF_EVENT => return Err(perf_event(a)),
+        kind::TRACE_KPROBE_SESSION | kind::TRACE_UPROBE_MULTI | kind::TRACE_UPROBE_SESSION => {
+            return Err(eopnotsupp())
+        }
+        _ => return Err(EINVAL),
+    }
+    if a.flags != 0 || expected != kind::TRACE_KPROBE_MULTI {
+        return Err(EINVAL);
+    }
+    let multi = &a.kprobe_multi;
+    let request = Request {
+        flags: multi.flags,
+        count: multi.cnt,
+        symbols: User::new(multi.syms),
+        addrs: User::new(multi.addrs),
+        cookies: User::new(multi.cookies),
+    };
+    Ok(Attachment::Kprobe(Kprobe::attach(&request, prog.clone())?))
+}
