@@ -10,7 +10,9 @@ use kernel::prelude::*;
 pub(crate) mod errno;
 mod id;
 mod info;
+mod link;
 mod map;
+mod test_run;
 
 /// `sizeof(union bpf_attr)`
 const ATTR_SIZE: usize = 168;
@@ -131,12 +133,14 @@ commands! {
     2  MAP_UPDATE_ELEM    32  any,                None,                map::update;
     3  MAP_DELETE_ELEM    16  any,                None,                map::delete;
     4  MAP_GET_NEXT_KEY   24  any,                None,                map::next_key;
+    10 PROG_TEST_RUN      76  any,                None,                test_run::test_run;
     11 PROG_GET_NEXT_ID   8   id::check_start,    Some(Cap::SysAdmin), id::next_prog;
     12 MAP_GET_NEXT_ID    8   id::check_start,    Some(Cap::SysAdmin), id::next_map;
     13 PROG_GET_FD_BY_ID  4   any,                Some(Cap::SysAdmin), id::prog_fd;
     14 MAP_GET_FD_BY_ID   12  id::check_map_open, Some(Cap::SysAdmin), id::map_fd;
     15 OBJ_GET_INFO_BY_FD 16  any,                None,                info::info;
     22 MAP_FREEZE         4   any,                None,                map::freeze;
+    28 LINK_CREATE        64  any,                None,                link::create;
     30 LINK_GET_FD_BY_ID  4   any,                Some(Cap::SysAdmin), id::link_fd;
     31 LINK_GET_NEXT_ID   8   id::check_start,    Some(Cap::SysAdmin), id::next_link;
 }

@@ -55,6 +55,7 @@ struct Oxbpf {
 impl kernel::Module for Oxbpf {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         sys::symbols::resolve();
+        helper_impl::init();
         let exec = sys::exec::Areas::start();
         let releases = sys::shared::Releases::start()?;
         // From here on there are callers.

@@ -18,3 +18,8 @@ pub(crate) fn eopnotsupp() -> Error {
 pub(crate) fn eproto() -> Error {
     Error::from_errno(-71)
 }
+
+/// Bad message (74): the program of a test run broke the packet's checksum.
+pub(crate) fn ebadmsg() -> Error {
+    Error::from_errno(-74)
+}

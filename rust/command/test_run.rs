@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! PROG_TEST_RUN: runs a program on a packet that user space makes up.
+
+use super::errno::ebadmsg;
+use super::{check_tail, Attr};
+use crate::abi::ProgType;
+use crate::prog::{Prog, ProgFile};
+use crate::sys::anon::FileRef;
+use crate::sys::skb::{self, SkBuffCtx, TestSkb, SK_BUFF_CTX_SIZE};
+use crate::sys::testrun;
+use crate::sys::user::User;
+use kernel::page::PAGE_SIZE;
+use kernel::prelude::*;
+
+/// Fields of PROG_TEST_RUN.
+#[repr(C)]
+#[derive(FromBytes)]
+struct TestAttr {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    _pad: u32,
+}
+
+/// Bytes of the attr where results go.
+mod answer {
+    pub(super) const RETVAL: u64 = 4;
+    pub(super) const DATA_SIZE_OUT: u64 = 12;
+    pub(super) const DURATION: u64 = 36;
+    pub(super) const CTX_SIZE_OUT: u64 = 44;
+}
+
+/// `BPF_F_TEST_SKB_CHECKSUM_COMPLETE`: the packet looks summed up by its device, and the program
+/// must keep the sum right.
+const CHECKSUM_COMPLETE: u32 = 1 << 2;
+
+/// `ETH_HLEN`
+const ETH_HLEN: u32 = 14;
+
+/// Fields of `struct __sk_buff` that say something about the made-up packet.
+mod field {
+    pub(super) const IFINDEX: usize = 40;
+    pub(super) const DATA: usize = 76;
+    pub(super) const DATA_END: usize = 80;
+    pub(super) const DATA_META: usize = 140;
+}
+
+/// PROG_TEST_RUN
+pub(super) fn test_run(attr: &Attr) -> Result<i32> {
+    let a: TestAttr = attr.view()?;
+    if (a.ctx_size_in != 0) != (a.ctx_in != 0) || (a.ctx_size_out != 0) != (a.ctx_out != 0) {
+        return Err(EINVAL);
+    }
+    let file = FileRef::<ProgFile>::get(a.prog_fd)?;
+    let prog = file.prog();
+    match prog.aux().ty {
+        ProgType::SocketFilter | ProgType::CgroupSkb | ProgType::SchedCls | ProgType::SchedAct => {
+            on_packet(attr, &a, prog)
+        }
+        ProgType::Kprobe
+        | ProgType::Tracepoint
+        | ProgType::Xdp
+        | ProgType::PerfEvent
+        | ProgType::RawTracepoint => Err(ENOTSUPP),
+    }
+}
+
+/// The context that user space gives, or zeroes when it wants one back; `None` for neither.
+fn read_ctx(a: &TestAttr) -> Result<Option<KBox<SkBuffCtx>>> {
+    if a.ctx_in == 0 && a.ctx_out == 0 {
+        return Ok(None);
+    }
+    let mut ctx = KBox::new(SkBuffCtx([0; SK_BUFF_CTX_SIZE]), GFP_KERNEL)?;
+    if a.ctx_in != 0 {
+        let user = User::new(a.ctx_in);
+        let size = a.ctx_size_in as usize;
+        check_tail(user, SK_BUFF_CTX_SIZE, size)?;
+        let size = size.min(SK_BUFF_CTX_SIZE);
+        user.read(ctx.0.get_mut(..size).ok_or(EINVAL)?)?;
+    }
+    Ok(Some(ctx))
+}
+
+/// The number at byte `off` of a context.
+fn ctx_u32(ctx: &SkBuffCtx, off: usize) -> u32 {
+    match ctx.0.get(off..).and_then(|tail| tail.first_chunk()) {
+        Some(bytes) => u32::from_ne_bytes(*bytes),
+        None => 0,
+    }
+}
+
+/// The packet that user space gives: the first `linear` bytes in one piece, the rest in pages.
+fn read_packet(a: &TestAttr, linear: usize) -> Result<TestSkb> {
+    let user = User::new(a.data_in);
+    let mut skb = TestSkb::new(linear)?;
+    user.read(skb.head_mut())?;
+    let size = a.data_size_in as usize;
+    let mut done = linear;
+    while done < size {
+        let len = size.saturating_sub(done).min(PAGE_SIZE);
+        user.add(done as u64).read(skb.add_page(len)?)?;
+        done = done.saturating_add(len);
+    }
+    Ok(skb)
+}
+
+fn on_packet(attr: &Attr, a: &TestAttr, prog: &Prog) -> Result<i32> {
+    if a.flags & !CHECKSUM_COMPLETE != 0 || a.cpu != 0 || a.batch_size != 0 {
+        return Err(EINVAL);
+    }
+    if a.data_size_in < ETH_HLEN {
+        return Err(EINVAL);
+    }
+    // tc sees the link-layer header; the others start behind it.
+    let (is_l2, pointers) = match prog.aux().ty {
+        ProgType::SchedCls | ProgType::SchedAct => (true, true),
+        ProgType::CgroupSkb => (false, true),
+        _ => (false, false),
+    };
+    let mut ctx = read_ctx(a)?;
+    let mut linear = a.data_size_in;
+    let mut ifindex = 0;
+    if let Some(ctx) = &ctx {
+        let data_end = ctx_u32(ctx, field::DATA_END);
+        if data_end > a.data_size_in
+            || ctx_u32(ctx, field::DATA) != 0
+            || ctx_u32(ctx, field::DATA_META) != 0
+        {
+            return Err(EINVAL);
+        }
+        if data_end != 0 {
+            linear = data_end.max(ETH_HLEN);
+        }
+        ifindex = ctx_u32(ctx, field::IFINDEX);
+    }
+    let linear = (linear as usize).min(skb::linear_max());
+
+    let mut skb = read_packet(a, linear)?;
+    skb.prepare(ifindex, is_l2, pointers)?;
+    if let Some(ctx) = &ctx {
+        skb.import(ctx)?;
+    }
+    let summed = a.flags & CHECKSUM_COMPLETE != 0;
+    if summed {
+        skb.set_checksum();
+    }
+
+    let at = skb.ctx();
+    let (retval, duration) = testrun::repeat(a.repeat, |run| prog.run(run, at) as u32)?;
+
+    if !is_l2 {
+        skb.push_l2()?;
+    }
+    if summed && !skb.checksum_ok() {
+        return Err(ebadmsg());
+    }
+    if let Some(ctx) = &mut ctx {
+        skb.export(ctx);
+    }
+    finish(attr, a, &skb, retval, duration)?;
+    if let Some(ctx) = &ctx {
+        write_ctx(attr, a, ctx)?;
+    }
+    Ok(0)
+}
+
+/// Copies the packet and the results out.
+///
+/// The packet is cut to what user space has room for; how long it is, it gets to know in any case.
+fn finish(attr: &Attr, a: &TestAttr, skb: &TestSkb, retval: u32, duration: u32) -> Result {
+    let size = skb.len();
+    let cut = a.data_size_out != 0 && size > a.data_size_out;
+    let room = if cut { a.data_size_out } else { size } as usize;
+    if a.data_out != 0 {
+        copy_packet(User::new(a.data_out), skb, room)?;
+    }
+    attr.answer(answer::DATA_SIZE_OUT, &size.to_ne_bytes())?;
+    attr.answer(answer::RETVAL, &retval.to_ne_bytes())?;
+    attr.answer(answer::DURATION, &duration.to_ne_bytes())?;
+    if cut {
+        Err(ENOSPC)
+    } else {
+        Ok(())
+    }
+}
+
+/// The first `room` bytes of the packet.
+fn copy_packet(user: User, skb: &TestSkb, room: usize) -> Result {
+    let mut done = 0;
+    let mut piece = Some(skb.head());
+    let mut next = 0u32;
+    while let Some(bytes) = piece {
+        let len = bytes.len().min(room.saturating_sub(done));
+        user.add(done as u64)
+            .write(bytes.get(..len).unwrap_or(&[]))?;
+        done = done.saturating_add(len);
+        piece = skb.frag(next);
+        next = next.saturating_add(1);
+    }
+    Ok(())
+}
+
+/// Copies the context out, if user space wants it.
+fn write_ctx(attr: &Attr, a: &TestAttr, ctx: &SkBuffCtx) -> Result {
+    if a.ctx_out == 0 {
+        return Ok(());
+    }
+    let room = SK_BUFF_CTX_SIZE.min(a.ctx_size_out as usize);
+    User::new(a.ctx_out).write(ctx.0.get(..room).unwrap_or(&[]))?;
+    let size = SK_BUFF_CTX_SIZE as u32;
+    attr.answer(answer::CTX_SIZE_OUT, &size.to_ne_bytes())?;
+    if room < SK_BUFF_CTX_SIZE {
+        Err(ENOSPC)
+    } else {
+        Ok(())
+    }
+}
