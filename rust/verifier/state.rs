@@ -106,10 +106,10 @@ impl State {
 
     /// All frames, the main program's first.
     pub(crate) fn frames(&self) -> impl Iterator<Item = &Frame> {
-        self.callers
-            .iter()
-            .map(|f| &**f)
-            .chain(core::iter::once(&*self.top))
+        Iterator::chain(
+            self.callers.iter().map(|f| &**f),
+            core::iter::once(&*self.top),
+        )
     }
 
     /// Runs `f` on every register and spilled register of every frame.
@@ -119,7 +119,7 @@ impl State {
     /// The first that `f` returns.
     pub(crate) fn for_each(&mut self, mut f: impl FnMut(&mut Val) -> Result) -> Result {
         let top = core::iter::once(&mut *self.top);
-        for frame in self.callers.iter_mut().map(|f| &mut **f).chain(top) {
+        for frame in Iterator::chain(self.callers.iter_mut().map(|f| &mut **f), top) {
             for v in frame.regs.values_mut() {
                 f(v)?;
             }
