@@ -190,12 +190,26 @@ fn refine<const N: u32>(cond: Cond, a: &mut Part<N>, b: &mut Part<N>, taken: boo
 impl<const W: u32, const H: u32> ScalarN<W, H> {
     /// Whether `a cond b` always (true) or never (false) holds, as far as a quick look tells.
     ///
-    /// [`ScalarN::branch`] can find more sides impossible. Says nothing of a comparison of a
-    /// register with itself: the operands are taken to be independent.
+    /// [`ScalarN::branch`] can find more sides impossible. The operands are taken to be
+    /// independent; for a register and itself there is [`ScalarN::outcome_with_itself`].
     pub fn branch_outcome(cond: Cond, width: Width, a: &Self, b: &Self) -> Option<bool> {
-        match width {
-            Width::W64 => outcome(cond, &a.all(), &b.all()),
-            Width::W32 => outcome(cond, &a.low(), &b.low()),
+        if width == Width::W64 {
+            let whole = outcome(cond, &a.all(), &b.all());
+            if whole.is_some() || !matches!(cond, Cond::Eq | Cond::Ne) {
+                return whole;
+            }
+            // Numbers whose low halves differ are not equal.
+            return outcome(cond, &a.low(), &b.low()).filter(|&out| out == (cond == Cond::Ne));
+        }
+        outcome(cond, &a.low(), &b.low())
+    }
+
+    /// Whether `a cond a` always (true) or never (false) holds.
+    pub fn outcome_with_itself(cond: Cond, width: Width, a: &Self) -> Option<bool> {
+        match cond {
+            Cond::Eq | Cond::Ge | Cond::Le | Cond::Sge | Cond::Sle => Some(true),
+            Cond::Ne | Cond::Gt | Cond::Lt | Cond::Sgt | Cond::Slt => Some(false),
+            Cond::Set => Self::branch_outcome(Cond::Ne, width, a, &Self::constant(0)),
         }
     }
 
@@ -212,6 +226,10 @@ impl<const W: u32, const H: u32> ScalarN<W, H> {
         }
         match width {
             Width::W64 => {
+                if cond == (if taken { Cond::Eq } else { Cond::Ne }) {
+                    let both = a.intersect(b)?;
+                    return Some((both, both));
+                }
                 let (mut x, mut y) = (a.all(), b.all());
                 refine(cond, &mut x, &mut y, taken)?;
                 Some((a.with_whole(&x)?, b.with_whole(&y)?))
