@@ -1,3 +1,299 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The just-in-time compiler: verified code to x86-64 machine code.
+//!
+//! [`compile`] makes an [`Image`] that does not depend on where it will lie, except for the fields
+//! that [`Image::relocate`] patches once the place is known. The compiler never touches executable
+//! memory itself.
+//!
+//! The image's entry is a C function: `rdi` holds the context, `rax` the result.
+
+mod flow;
+mod frame;
+mod lower;
+mod value;
+pub mod x64;
+
+use crate::isa::code::Code;
+use crate::isa::Insn;
+use crate::verifier::VerifiedProg;
+use core::fmt;
+use kernel::prelude::*;
+use x64::buffer::{Buffer, Layout, Pos, Reloc};
+
+/// Instruction set extensions that code may use.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Features {
+    /// BMI2: shifts by any register.
+    pub bmi2: bool,
+    /// MOVBE: loads and stores that swap bytes.
+    pub movbe: bool,
+}
+
+/// A thunk that the running kernel may want code to go through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Thunk {
+    /// The plain instruction will do.
+    #[default]
+    NotNeeded,
+    /// It is at this address.
+    At(u64),
+    /// It is needed, but its address is not known.
+    Missing,
+}
+
+/// What the running kernel does against attacks on speculation and control flow.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mitigations {
+    /// Indirect branch tracking: entries start with ENDBR64.
+    pub ibt: bool,
+    /// Returns (`__x86_return_thunk`).
+    pub returns: Thunk,
+    /// Straight-line speculation: a trap follows every return and unconditional indirect jump.
+    pub sls: bool,
+    /// Calls must be counted (call depth tracking); not supported, so such a kernel interprets.
+    pub call_depth: bool,
+}
+
+/// The values of a map with one flat array of values (`ARRAY`).
+#[derive(Clone, Copy, Debug)]
+pub struct ArrayTarget {
+    /// Address of element 0.
+    pub base: u64,
+    /// Bytes from one element to the next.
+    pub stride: u32,
+    /// Number of elements.
+    pub max_entries: u32,
+}
+
+/// One of the program's used maps.
+#[derive(Clone, Copy, Debug)]
+pub struct MapTarget {
+    /// What a program passes to helpers as the map.
+    pub addr: u64,
+    /// Address of the one value of a map whose value a program may name.
+    pub value: Option<u64>,
+    /// Element addresses, when they are fixed.
+    pub array: Option<ArrayTarget>,
+}
+
+/// Where the code is going to run.
+pub struct Target<'a> {
+    /// Instruction set extensions.
+    pub features: Features,
+    /// Mitigations.
+    pub mitigations: Mitigations,
+    /// Called functions expect the stack aligned to 16 bytes (host tests; the kernel does not).
+    pub align_stack: bool,
+    /// Address of a helper function.
+    pub helper: &'a dyn Fn(i32) -> Option<u64>,
+    /// The program's used maps, by index.
+    pub maps: &'a [MapTarget],
+}
+
+/// Why code cannot be compiled. The interpreter may still run it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The instruction has no translation: what it is.
+    Unsupported(&'static str),
+    /// The address of helper function `0` is not known.
+    NoHelper(i32),
+    /// Used map `0` is not known, or its value has no address.
+    NoMap(u32),
+    /// The running kernel needs code of a kind that cannot be emitted.
+    Mitigation(&'static str),
+    /// The code does not hold together: a jump, slot or subprogram is out of place.
+    Malformed,
+    /// It is too large.
+    TooLarge,
+}
+
+/// A failed compilation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The code is not compiled.
+    Refused {
+        /// The slot at which that was found.
+        slot: Option<u32>,
+        /// The reason.
+        why: Why,
+    },
+    /// An error of the system (`ENOMEM`).
+    System(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Failure {
+        Failure::System(e)
+    }
+}
+
+impl From<kernel::alloc::AllocError> for Failure {
+    fn from(_: kernel::alloc::AllocError) -> Failure {
+        Failure::System(ENOMEM)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(f: Failure) -> Error {
+        match f {
+            // ENOTSUPP, which has no name outside the kernel.
+            Failure::Refused { .. } => Error::from_errno(-524),
+            Failure::System(e) => e,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Failure::Refused { slot, why } => {
+                match why {
+                    Why::Unsupported(what) => write!(f, "JIT: {what} is not supported")?,
+                    Why::NoHelper(id) => write!(f, "JIT: no address of helper {id}")?,
+                    Why::NoMap(map) => write!(f, "JIT: no address of used map {map}")?,
+                    Why::Mitigation(what) => write!(f, "JIT: the kernel needs {what}")?,
+                    Why::Malformed => write!(f, "JIT: malformed code")?,
+                    Why::TooLarge => write!(f, "JIT: code too large")?,
+                }
+                match slot {
+                    Some(slot) => write!(f, " (insn {slot})"),
+                    None => Ok(()),
+                }
+            }
+            Failure::System(e) => write!(f, "JIT: error {}", e.to_errno()),
+        }
+    }
+}
+
+fn refuse(slot: Option<u32>, why: Why) -> Failure {
+    Failure::Refused { slot, why }
+}
+
+/// Machine code, ready to be placed.
+#[derive(Debug)]
+pub struct Image {
+    layout: Layout,
+    entry: u32,
+    slots: KVVec<u32>,
+    subprogs: KVec<u32>,
+    stack: u32,
+}
+
+impl Image {
+    /// The machine code.
+    pub fn bytes(&self) -> &[u8] {
+        &self.layout.bytes
+    }
+
+    /// Fields that hold the distance to an absolute address.
+    pub fn relocs(&self) -> &[Reloc] {
+        &self.layout.relocs
+    }
+
+    /// Offset of the function that runs the program.
+    pub fn entry(&self) -> u32 {
+        self.entry
+    }
+
+    /// Offset of each slot's code. Slots without code have the offset of what follows.
+    pub fn slots(&self) -> &[u32] {
+        &self.slots
+    }
+
+    /// Offset of each subprogram's entry.
+    pub fn subprogs(&self) -> &[u32] {
+        &self.subprogs
+    }
+
+    /// Bytes of stack that the deepest frame takes, return address and saved registers included.
+    pub fn frame_bytes(&self) -> u32 {
+        self.stack
+    }
+
+    /// Patches the code for running at address `base`.
+    ///
+    /// # Errors
+    ///
+    /// `ERANGE` when a target is more than 2 GiB from its use.
+    pub fn relocate(&mut self, base: u64) -> Result {
+        for reloc in &self.layout.relocs {
+            let at = usize::try_from(reloc.at).map_err(|_| ERANGE)?;
+            let end = at.checked_add(4).ok_or(ERANGE)?;
+            let next = base.wrapping_add(u64::from(reloc.at)).wrapping_add(4);
+            // The distance of two addresses, wrapped into the signed range.
+            let distance = i64::from_ne_bytes(reloc.target.wrapping_sub(next).to_ne_bytes());
+            let distance = i32::try_from(distance).map_err(|_| ERANGE)?;
+            let field = self.layout.bytes.get_mut(at..end).ok_or(ERANGE)?;
+            field.copy_from_slice(&distance.to_le_bytes());
+        }
+        Ok(())
+    }
+}
+
+/// Compiles a verified program.
+///
+/// # Errors
+///
+/// [`Failure::Refused`] with the reason when the program cannot be compiled, `ENOMEM`.
+pub fn compile(prog: &VerifiedProg, target: &Target<'_>) -> Result<Image, Failure> {
+    emit(prog.code(), target)
+}
+
+/// Compiles code that somebody vouches for: tests make it by hand.
+///
+/// # Errors
+///
+/// As [`compile`].
+pub fn emit(code: &Code, target: &Target<'_>) -> Result<Image, Failure> {
+    if target.mitigations.call_depth {
+        return Err(refuse(None, Why::Mitigation("call depth tracking")));
+    }
+    if target.mitigations.returns == Thunk::Missing {
+        return Err(refuse(None, Why::Mitigation("an unknown return thunk")));
+    }
+    // An instruction takes less than 128 bytes, so offsets stay far below 2 GiB.
+    if code.insns.len() > 1 << 24 || code.subprogs.is_empty() {
+        return Err(refuse(None, Why::TooLarge));
+    }
+    let flow = flow::Flow::new(code)?;
+    let mut out = Parts {
+        buf: Buffer::new(code.insns.len().saturating_add(code.subprogs.len()))?,
+        slots: KVVec::with_capacity(code.insns.len(), GFP_KERNEL)?,
+    };
+    let mut entries = KVec::with_capacity(code.subprogs.len(), GFP_KERNEL)?;
+    let mut stack = 0;
+    for (i, sub) in code.subprogs.iter().enumerate() {
+        entries.push(out.buf.here(), GFP_KERNEL)?;
+        let frame = lower::subprogram(code, target, &flow, i, sub, &mut out)?;
+        stack = stack.max(frame.depth());
+    }
+    let Parts { buf, slots } = out;
+    let layout = buf.finish()?;
+    let mut image = Image {
+        entry: 0,
+        slots: KVVec::with_capacity(slots.len(), GFP_KERNEL)?,
+        subprogs: KVec::with_capacity(entries.len(), GFP_KERNEL)?,
+        layout,
+        stack,
+    };
+    for pos in &slots {
+        image.slots.push(image.layout.offset(*pos), GFP_KERNEL)?;
+    }
+    for pos in &entries {
+        image.subprogs.push(image.layout.offset(*pos), GFP_KERNEL)?;
+    }
+    Ok(image)
+}
+
+/// What the subprograms are emitted into.
+struct Parts {
+    buf: Buffer,
+    /// Where each slot's code starts; as many as slots were emitted.
+    slots: KVVec<Pos>,
+}
+
+/// The instruction at a slot.
+fn insn_at(code: &Code, slot: u32) -> Option<&Insn> {
+    code.insns.get(usize::try_from(slot).ok()?)
+}

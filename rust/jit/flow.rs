@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the compiler must know before it emits: reachable slots, jump targets, live registers.
+
+use super::{refuse, Failure, Why};
+use crate::isa::code::{Code, Subprog};
+use crate::isa::{AtomicOp, Insn, Reg, Src};
+use kernel::prelude::*;
+
+/// A set of registers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RegSet(u16);
+
+impl RegSet {
+    /// No register.
+    pub const NONE: RegSet = RegSet(0);
+    /// What a call overwrites: `R0` to `R5`.
+    pub const CALLER_SAVED: RegSet = RegSet(0x3f);
+
+    /// Just `reg`.
+    pub const fn one(reg: Reg) -> RegSet {
+        RegSet(1 << reg as u16)
+    }
+
+    /// The first `n` argument registers, from `R1`.
+    pub fn args(n: u8) -> RegSet {
+        let n = u32::from(n.min(5));
+        RegSet((1u16.wrapping_shl(n).wrapping_sub(1)) << 1)
+    }
+
+    /// Is `reg` in it?
+    pub const fn has(self, reg: Reg) -> bool {
+        self.0 & (1 << reg as u16) != 0
+    }
+
+    /// Those in either.
+    pub const fn or(self, o: RegSet) -> RegSet {
+        RegSet(self.0 | o.0)
+    }
+
+    /// Those in both.
+    pub const fn and(self, o: RegSet) -> RegSet {
+        RegSet(self.0 & o.0)
+    }
+
+    /// Those not in `o`.
+    pub const fn without(self, o: RegSet) -> RegSet {
+        RegSet(self.0 & !o.0)
+    }
+
+    /// No register is in it.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// What is known of one slot.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Slot {
+    /// Registers whose value is used at the slot or later.
+    pub live_in: RegSet,
+    /// Some path reaches it.
+    pub reached: bool,
+    /// It is the target of a jump, or starts a subprogram.
+    pub leader: bool,
+}
+
+/// The analysis of one subprogram.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Summary {
+    /// Registers that it writes.
+    pub writes: RegSet,
+    /// It calls something.
+    pub calls: bool,
+    /// How many `exit`s are reached.
+    pub exits: u32,
+}
+
+/// The analysis of a whole program.
+#[derive(Debug)]
+pub struct Flow {
+    slots: KVVec<Slot>,
+    subs: KVec<Summary>,
+}
+
+/// Registers that an instruction reads and writes.
+pub struct Effects {
+    /// Read.
+    pub uses: RegSet,
+    /// Written, or left with a value that nobody may use.
+    pub defs: RegSet,
+    /// Does nothing but write `defs`.
+    pub pure_value: bool,
+}
+
+fn src_set(src: Src) -> RegSet {
+    match src {
+        Src::Reg(r) => RegSet::one(r),
+        Src::Imm(_) => RegSet::NONE,
+    }
+}
+
+/// The effects of `insn`.
+pub fn effects(insn: &Insn) -> Effects {
+    let value = |uses: RegSet, dst: Reg| Effects {
+        uses,
+        defs: RegSet::one(dst),
+        pure_value: true,
+    };
+    let other = |uses: RegSet, defs: RegSet| Effects {
+        uses,
+        defs,
+        pure_value: false,
+    };
+    match *insn {
+        Insn::Alu { dst, src, .. } => value(RegSet::one(dst).or(src_set(src)), dst),
+        Insn::Neg { dst, .. } | Insn::Swap { dst, .. } => value(RegSet::one(dst), dst),
+        Insn::Mov { dst, src, .. } => value(src_set(src), dst),
+        Insn::MovSx { dst, src, .. } => value(RegSet::one(src), dst),
+        Insn::LdImm64 { dst, .. } => value(RegSet::NONE, dst),
+        Insn::Load { dst, src, .. } => value(RegSet::one(src), dst),
+        Insn::LoadAcquire { dst, src, .. } => other(RegSet::one(src), RegSet::one(dst)),
+        Insn::Store { dst, src, .. } => other(RegSet::one(dst).or(src_set(src)), RegSet::NONE),
+        Insn::StoreRelease { dst, src, .. } => {
+            other(RegSet::one(dst).or(RegSet::one(src)), RegSet::NONE)
+        }
+        Insn::Atomic {
+            op,
+            fetch,
+            dst,
+            src,
+            ..
+        } => {
+            let uses = RegSet::one(dst).or(RegSet::one(src));
+            match op {
+                AtomicOp::Cmpxchg => other(uses.or(RegSet::one(Reg::R0)), RegSet::one(Reg::R0)),
+                AtomicOp::Xchg => other(uses, RegSet::one(src)),
+                AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor => other(
+                    uses,
+                    if fetch {
+                        RegSet::one(src)
+                    } else {
+                        RegSet::NONE
+                    },
+                ),
+            }
+        }
+        Insn::LdAbs { .. } => other(RegSet::one(Reg::R6), RegSet::CALLER_SAVED),
+        Insn::LdInd { src, .. } => other(
+            RegSet::one(Reg::R6).or(RegSet::one(src)),
+            RegSet::CALLER_SAVED,
+        ),
+        Insn::Hole | Insn::Ja { .. } | Insn::MayGoto { .. } => other(RegSet::NONE, RegSet::NONE),
+        Insn::Jmp { dst, src, .. } => other(RegSet::one(dst).or(src_set(src)), RegSet::NONE),
+        Insn::Call { .. } | Insn::CallSub { .. } | Insn::CallKfunc { .. } => {
+            other(RegSet::args(5), RegSet::CALLER_SAVED)
+        }
+        Insn::Exit => other(RegSet::one(Reg::R0), RegSet::NONE),
+    }
+}
+
+fn index(slot: u32) -> usize {
+    usize::try_from(slot).unwrap_or(usize::MAX)
+}
+
+/// Where control goes after a slot.
+struct Next {
+    falls: bool,
+    jumps: Option<u32>,
+}
+
+fn next(insn: &Insn) -> Next {
+    match *insn {
+        Insn::Ja { target, .. } => Next {
+            falls: false,
+            jumps: Some(target),
+        },
+        Insn::Jmp { target, .. } | Insn::MayGoto { target } => Next {
+            falls: true,
+            jumps: Some(target),
+        },
+        Insn::Exit => Next {
+            falls: false,
+            jumps: None,
+        },
+        _ => Next {
+            falls: true,
+            jumps: None,
+        },
+    }
+}
+
+impl Flow {
+    /// Analyses `code`.
+    ///
+    /// # Errors
+    ///
+    /// [`Why::Malformed`] when a slot, jump or subprogram is out of place; `ENOMEM`.
+    pub fn new(code: &Code) -> Result<Flow, Failure> {
+        let n = u32::try_from(code.insns.len()).map_err(|_| refuse(None, Why::TooLarge))?;
+        let mut flow = Flow {
+            slots: KVVec::from_elem(Slot::default(), code.insns.len(), GFP_KERNEL)?,
+            subs: KVec::with_capacity(code.subprogs.len(), GFP_KERNEL)?,
+        };
+        let mut work = KVVec::new();
+        for sub in &code.subprogs {
+            if sub.start >= sub.end || sub.end > n {
+                return Err(refuse(Some(sub.start), Why::Malformed));
+            }
+            flow.reach(code, sub, &mut work)?;
+            let summary = flow.liveness(code, sub);
+            flow.subs.push(summary, GFP_KERNEL)?;
+        }
+        Ok(flow)
+    }
+
+    /// What is known of `slot`.
+    pub fn slot(&self, slot: u32) -> Slot {
+        self.slots.get(index(slot)).copied().unwrap_or_default()
+    }
+
+    /// Registers that are live after `insn` at `slot`, on any way out of it.
+    pub fn live_out(&self, insn: &Insn, slot: u32) -> RegSet {
+        let next = next(insn);
+        let mut live = RegSet::NONE;
+        if next.falls {
+            live = live.or(self.slot(slot.wrapping_add(1)).live_in);
+        }
+        if let Some(target) = next.jumps {
+            live = live.or(self.slot(target).live_in);
+        }
+        live
+    }
+
+    /// The summary of subprogram `i`.
+    pub fn summary(&self, i: usize) -> Summary {
+        self.subs.get(i).copied().unwrap_or_default()
+    }
+
+    fn slot_mut(&mut self, slot: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(index(slot))
+    }
+
+    fn reach(&mut self, code: &Code, sub: &Subprog, work: &mut KVVec<u32>) -> Result<(), Failure> {
+        work.clear();
+        work.push(sub.start, GFP_KERNEL)?;
+        if let Some(s) = self.slot_mut(sub.start) {
+            s.leader = true;
+        }
+        while let Some(mut at) = work.pop() {
+            loop {
+                if at < sub.start || at >= sub.end {
+                    return Err(refuse(Some(at), Why::Malformed));
+                }
+                let malformed = refuse(Some(at), Why::Malformed);
+                let insn = code.insns.get(index(at)).ok_or(malformed)?;
+                match self.slot_mut(at) {
+                    Some(s) if !s.reached => s.reached = true,
+                    _ => break,
+                }
+                let next = next(insn);
+                if let Some(target) = next.jumps {
+                    if target < sub.start || target >= sub.end {
+                        return Err(refuse(Some(at), Why::Malformed));
+                    }
+                    if let Some(s) = self.slot_mut(target) {
+                        s.leader = true;
+                    }
+                    work.push(target, GFP_KERNEL)?;
+                }
+                // A call may be the last instruction when it never returns.
+                if !next.falls || at.wrapping_add(1) == sub.end {
+                    break;
+                }
+                at = at.wrapping_add(1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Backwards over the slots until nothing changes: twice plus once per loop depth.
+    fn liveness(&mut self, code: &Code, sub: &Subprog) -> Summary {
+        let mut sum = Summary::default();
+        for at in sub.start..sub.end {
+            let Some(insn) = code.insns.get(index(at)) else {
+                break;
+            };
+            if !self.slot(at).reached {
+                continue;
+            }
+            sum.writes = sum.writes.or(effects(insn).defs);
+            match insn {
+                Insn::Exit => sum.exits = sum.exits.wrapping_add(1),
+                Insn::Call { .. } | Insn::CallSub { .. } | Insn::CallKfunc { .. } => {
+                    sum.calls = true;
+                }
+                _ => {}
+            }
+        }
+        loop {
+            let mut changed = false;
+            for at in (sub.start..sub.end).rev() {
+                let slot = self.slot(at);
+                if !slot.reached {
+                    continue;
+                }
+                let Some(insn) = code.insns.get(index(at)) else {
+                    continue;
+                };
+                let eff = effects(insn);
+                let mut live = self.live_out(insn, at);
+                if at.wrapping_add(1) == sub.end && next(insn).falls {
+                    live = RegSet::NONE;
+                }
+                // What computes a dead value needs nothing.
+                if !(eff.pure_value && live.and(eff.defs).is_empty()) {
+                    live = live.without(eff.defs).or(eff.uses);
+                }
+                if live != slot.live_in {
+                    changed = true;
+                    if let Some(s) = self.slot_mut(at) {
+                        s.live_in = live;
+                    }
+                }
+            }
+            if !changed {
+                return sum;
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A subprogram's frame: which registers it saves and where its stack lies.
+//!
+//! From high to low addresses: return address, saved registers, the program's stack, padding.
+//! `R10` is never held in a register: it is `rsp` plus a number that is fixed for the subprogram.
+
+use super::flow::RegSet;
+use super::x64::buffer::Buffer;
+use super::x64::encode as enc;
+use super::x64::inst;
+use super::x64::reg::Gpr;
+use super::{Mitigations, Thunk};
+use crate::isa::{Reg, Width};
+use kernel::prelude::*;
+
+/// Where each register lives. `r9`, `r10`, `r11` are scratch; `r12` and `r13` are not used.
+pub fn home(reg: Reg) -> Gpr {
+    match reg {
+        Reg::R0 => Gpr::Rax,
+        Reg::R1 => Gpr::Rdi,
+        Reg::R2 => Gpr::Rsi,
+        Reg::R3 => Gpr::Rdx,
+        Reg::R4 => Gpr::Rcx,
+        Reg::R5 => Gpr::R8,
+        Reg::R6 => Gpr::Rbx,
+        Reg::R7 => Gpr::Rbp,
+        Reg::R8 => Gpr::R14,
+        Reg::R9 => Gpr::R15,
+        // Stands for the stack's place; never written.
+        Reg::R10 => Gpr::Rsp,
+    }
+}
+
+const SAVED: [Reg; 4] = [Reg::R6, Reg::R7, Reg::R8, Reg::R9];
+
+/// The frame of one subprogram.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    saves: RegSet,
+    size: i32,
+}
+
+impl Frame {
+    /// Plans the frame: `stack` bytes for the program, the callee-saved ones of `writes` saved.
+    /// `align` is set when it calls functions that expect a stack aligned to 16 bytes.
+    pub fn new(stack: u16, writes: RegSet, align: bool) -> Frame {
+        let mut size = i32::from(stack).wrapping_add(7) & !7;
+        let mut saves = RegSet::NONE;
+        let mut used = size.wrapping_add(8);
+        for reg in SAVED {
+            if writes.has(reg) {
+                saves = saves.or(RegSet::one(reg));
+                used = used.wrapping_add(8);
+            }
+        }
+        if align && used & 15 != 0 {
+            size = size.wrapping_add(8);
+        }
+        Frame { saves, size }
+    }
+
+    /// `R10` minus `rsp`.
+    pub fn top(&self) -> i32 {
+        self.size
+    }
+
+    /// Bytes of stack that the subprogram takes, its return address included.
+    pub fn depth(&self) -> u32 {
+        let saved = SAVED.iter().filter(|r| self.saves.has(**r)).count();
+        let saved = u32::try_from(saved).unwrap_or(0).wrapping_mul(8);
+        self.size.unsigned_abs().wrapping_add(saved).wrapping_add(8)
+    }
+
+    /// Emits the prologue.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`
+    pub fn enter(&self, buf: &mut Buffer) -> Result {
+        let w = Width::W64;
+        for reg in SAVED {
+            if self.saves.has(reg) {
+                buf.emit(&enc::o(&inst::PUSH_R, w, home(reg)))?;
+            }
+        }
+        match self.size {
+            0 => Ok(()),
+            8 => buf.emit(&enc::o(&inst::PUSH_R, w, Gpr::Rax)),
+            // -128 fits in a byte where 128 does not.
+            128 => buf.emit(&enc::rm_i8(&inst::ADD_RM_I8, w, Gpr::Rsp, -128)),
+            n => match i8::try_from(n) {
+                Ok(n) => buf.emit(&enc::rm_i8(&inst::SUB_RM_I8, w, Gpr::Rsp, n)),
+                Err(_) => buf.emit(&enc::rm_i32(&inst::SUB_RM_I32, w, Gpr::Rsp, n)),
+            },
+        }
+    }
+
+    /// Emits the epilogue without the return. `rcx` is overwritten.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`
+    pub fn leave(&self, buf: &mut Buffer) -> Result {
+        let w = Width::W64;
+        match self.size {
+            0 => {}
+            8 => buf.emit(&enc::o(&inst::POP_R, w, Gpr::Rcx))?,
+            128 => buf.emit(&enc::rm_i8(&inst::SUB_RM_I8, w, Gpr::Rsp, -128))?,
+            n => match i8::try_from(n) {
+                Ok(n) => buf.emit(&enc::rm_i8(&inst::ADD_RM_I8, w, Gpr::Rsp, n))?,
+                Err(_) => buf.emit(&enc::rm_i32(&inst::ADD_RM_I32, w, Gpr::Rsp, n))?,
+            },
+        }
+        for reg in SAVED.iter().rev() {
+            if self.saves.has(*reg) {
+                buf.emit(&enc::o(&inst::POP_R, w, home(*reg)))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Emits a return as the running kernel wants it.
+///
+/// # Errors
+///
+/// `ENOMEM`
+pub fn ret(buf: &mut Buffer, mitigations: &Mitigations) -> Result {
+    match mitigations.returns {
+        Thunk::At(thunk) => buf.jmp_absolute(thunk)?,
+        Thunk::NotNeeded | Thunk::Missing => buf.emit(&enc::zo(&inst::RET, Width::W32))?,
+    }
+    if mitigations.sls {
+        buf.emit(&enc::zo(&inst::INT3, Width::W32))?;
+    }
+    Ok(())
+}

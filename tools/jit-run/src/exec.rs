@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Places an image in executable memory and calls it.
+
+use oxbpf_core::isa::code::Code;
+use oxbpf_core::jit::{self, Image};
+use std::ffi::c_void;
+
+extern "C" {
+    fn mmap(addr: *mut c_void, len: usize, prot: i32, flags: i32, fd: i32, off: i64)
+        -> *mut c_void;
+    fn mprotect(addr: *mut c_void, len: usize, prot: i32) -> i32;
+    fn munmap(addr: *mut c_void, len: usize) -> i32;
+}
+
+/// A helper function as programs call it.
+pub type Helper = extern "C" fn(u64, u64, u64, u64, u64) -> u64;
+
+/// Room for code; it also holds a jump to each helper, so that calls reach them.
+const TRAMPOLINE: usize = 16;
+
+/// Code that can be called.
+pub struct Placed {
+    at: *mut u8,
+    len: usize,
+    entry: usize,
+    /// The image it was made of, relocated.
+    pub image: Image,
+}
+
+/// Helper addresses lie here until the image is placed: the distance of trampoline `i`.
+const FAKE: u64 = 0x1000;
+
+/// Compiles `code` for this process, with `helpers` numbered from 1.
+///
+/// # Errors
+///
+/// What the compiler says.
+pub fn place(
+    code: &Code,
+    helpers: &[Helper],
+    maps: &[jit::MapTarget],
+    features: jit::Features,
+    mitigations: jit::Mitigations,
+) -> Result<Placed, jit::Failure> {
+    let helper = |id: i32| {
+        let i = usize::try_from(id).ok()?.checked_sub(1)?;
+        (i < helpers.len()).then(|| FAKE + (i * TRAMPOLINE) as u64)
+    };
+    // Find out the size, map, then compile again with the right helper addresses.
+    let compile = |base: u64| {
+        let helper = |id: i32| helper(id).map(|a| a - FAKE + base);
+        jit::emit(
+            code,
+            &jit::Target {
+                features,
+                mitigations,
+                align_stack: true,
+                helper: &helper,
+                maps,
+            },
+        )
+    };
+    let first = compile(FAKE)?;
+    let stubs = helpers.len() * TRAMPOLINE;
+    let len = (stubs + first.bytes().len() + 4095) & !4095;
+    // SAFETY: a new private mapping.
+    let at = unsafe { mmap(std::ptr::null_mut(), len, 3, 0x22, -1, 0) }.cast::<u8>();
+    assert!(at as isize != -1, "mmap");
+    let mut image = compile(at as u64)?;
+    image.relocate(at as u64 + stubs as u64).expect("relocate");
+    // SAFETY: the mapping is writable, `len` long and not executable yet.
+    let mem = unsafe { std::slice::from_raw_parts_mut(at, len) };
+    mem.fill(0xcc);
+    for (i, f) in helpers.iter().enumerate() {
+        let stub = &mut mem[i * TRAMPOLINE..];
+        // movabs r11, f; jmp r11
+        stub[..2].copy_from_slice(&[0x49, 0xbb]);
+        stub[2..10].copy_from_slice(&(*f as usize as u64).to_le_bytes());
+        stub[10..13].copy_from_slice(&[0x41, 0xff, 0xe3]);
+    }
+    mem[stubs..stubs + image.bytes().len()].copy_from_slice(image.bytes());
+    // SAFETY: our own mapping, to which no reference remains.
+    let rc = unsafe { mprotect(at.cast(), len, 5) };
+    assert_eq!(rc, 0, "mprotect");
+    Ok(Placed {
+        at,
+        len,
+        entry: stubs + image.entry() as usize,
+        image,
+    })
+}
+
+impl Placed {
+    /// Runs the program. Callee-saved registers are checked.
+    ///
+    /// # Safety
+    ///
+    /// The program must be right: touch only memory that is there, and end.
+    pub unsafe fn run(&self, ctx: *mut c_void) -> u64 {
+        let result: u64;
+        let saved: u64;
+        // SAFETY: the image follows the C calling convention, as the caller promises. The registers
+        // that the convention preserves are set to known values and compared afterwards.
+        unsafe {
+            let entry = self.at.add(self.entry);
+            std::arch::asm!(
+                "push rbx",
+                "push rbp",
+                "mov rbp, rsp",
+                "and rsp, -16",
+                "push rbp",
+                "push rbp",
+                "mov rbx, 0x1111",
+                "mov r12, 0x2222",
+                "mov r13, 0x3333",
+                "mov r14, 0x4444",
+                "mov r15, 0x5555",
+                "mov rbp, 0x6666",
+                "call rax",
+                "xor rbx, 0x1111",
+                "xor r12, 0x2222",
+                "xor r13, 0x3333",
+                "xor r14, 0x4444",
+                "xor r15, 0x5555",
+                "xor rbp, 0x6666",
+                "or rbx, r12",
+                "or rbx, r13",
+                "or rbx, r14",
+                "or rbx, r15",
+                "or rbx, rbp",
+                "mov r12, rbx",
+                "pop rsp",
+                "pop rbp",
+                "pop rbx",
+                inout("rax") entry => result,
+                inout("rdi") ctx => _,
+                out("r12") saved, out("r13") _, out("r14") _, out("r15") _,
+                clobber_abi("C"),
+            );
+        }
+        assert_eq!(saved, 0, "a callee-saved register was changed");
+        result
+    }
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping.
+        unsafe { munmap(self.at.cast(), self.len) };
+    }
+}
