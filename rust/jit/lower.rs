@@ -420,7 +420,7 @@ impl Lower<'_> {
             enc::o_i32(&inst::MOV_R_I32, gpr, value)
         } else if let Some(value) = imm32(value) {
             enc::rm_i32(&inst::MOV_RM_I32, Width::W64, gpr, value)
-        } else if let Some(disp) = self.from_base(value) {
+        } else if let Some(disp) = self.base_distance(value) {
             enc::r_m(&inst::LEA_R_M, Width::W64, gpr, Mem::at(BASE, disp))
         } else {
             enc::o_i64(&inst::MOV_R_I64, gpr, value)
@@ -431,7 +431,7 @@ impl Lower<'_> {
     }
 
     /// Distance of `value` from the number in the base register.
-    fn from_base(&self, value: u64) -> Option<i32> {
+    fn base_distance(&self, value: u64) -> Option<i32> {
         imm32(value.wrapping_sub(self.st.base?))
     }
 
@@ -515,7 +515,7 @@ impl Lower<'_> {
                     return Ok(mem);
                 }
                 let value = sum.as_const().unwrap_or(0);
-                if let Some(disp) = self.from_base(value) {
+                if let Some(disp) = self.base_distance(value) {
                     return Ok(Mem::at(BASE, disp));
                 }
                 self.put(enc::o_i64(&inst::MOV_R_I64, BASE, value))?;

@@ -234,7 +234,8 @@ impl Lower<'_> {
             Some(_) => true,
             None => false,
         };
-        if !known && !(self.fact().nonzero && !signed) {
+        let known = known || (self.fact().nonzero && !signed);
+        if !known {
             let entry = self.out.buf.new_label()?;
             let cc = if signed {
                 // 0 and -1 are the two numbers that are at most 1 when one is added.

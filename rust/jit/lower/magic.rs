@@ -62,7 +62,17 @@ mod tests {
 
     fn check(d: u64, n: u32, m: Magic) {
         let top = if n == 64 { u64::MAX } else { (1 << n) - 1 };
-        let mut xs = vec![0, 1, d - 1, d, d + 1, top, top - 1, top / 2, top / d * d];
+        let mut xs = vec![
+            0,
+            1,
+            d - 1,
+            d,
+            d.wrapping_add(1),
+            top,
+            top - 1,
+            top / 2,
+            top / d * d,
+        ];
         xs.push((top / d * d).saturating_sub(1));
         let mut r = d;
         for _ in 0..2000 {

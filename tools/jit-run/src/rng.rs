@@ -44,7 +44,7 @@ impl Rng {
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -53,7 +53,7 @@ impl Rng {
 
     /// A number below `n`.
     pub fn below(&mut self, n: u64) -> u64 {
-        (self.next() >> 11) % n
+        (self.bits() >> 11) % n
     }
 
     /// One of `items`.
@@ -74,8 +74,8 @@ impl Rng {
                 .pick(&EDGES)
                 .wrapping_add(self.below(5))
                 .wrapping_sub(2),
-            4 => self.next() >> self.below(64),
-            _ => self.next(),
+            4 => self.bits() >> self.below(64),
+            _ => self.bits(),
         }
     }
 

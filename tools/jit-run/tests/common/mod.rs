@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the tests that run code share.
+
+// No test uses all of it.
+#![allow(dead_code)]
+
+use oxbpf_core::isa::code::Code;
+use oxbpf_core::isa::{AluOp, Cond, Insn, Reg, Size, Width};
+use oxbpf_core::jit::{Features, MapTarget, Mitigations};
+use oxbpf_jit_run::exec::{place, Helper};
+use oxbpf_jit_run::reference::{self, World};
+use oxbpf_jit_run::rng::Rng;
+use oxbpf_jit_run::{code, ldx, stx};
+
+/// Each test runs with and without the extensions.
+pub const FEATURES: [Features; 2] = [
+    Features {
+        bmi2: false,
+        movbe: false,
+    },
+    Features {
+        bmi2: true,
+        movbe: true,
+    },
+];
+/// Both widths.
+pub const WIDTHS: [Width; 2] = [Width::W32, Width::W64];
+/// Every operation.
+pub const OPS: [AluOp; 13] = [
+    AluOp::Add,
+    AluOp::Sub,
+    AluOp::Mul,
+    AluOp::Div,
+    AluOp::Sdiv,
+    AluOp::Or,
+    AluOp::And,
+    AluOp::Lsh,
+    AluOp::Rsh,
+    AluOp::Mod,
+    AluOp::Smod,
+    AluOp::Xor,
+    AluOp::Arsh,
+];
+/// Every condition.
+pub const CONDS: [Cond; 11] = [
+    Cond::Eq,
+    Cond::Ne,
+    Cond::Set,
+    Cond::Gt,
+    Cond::Ge,
+    Cond::Lt,
+    Cond::Le,
+    Cond::Sgt,
+    Cond::Sge,
+    Cond::Slt,
+    Cond::Sle,
+];
+/// The registers that programs write.
+pub const GENERAL: [Reg; 10] = [
+    Reg::R0,
+    Reg::R1,
+    Reg::R2,
+    Reg::R3,
+    Reg::R4,
+    Reg::R5,
+    Reg::R6,
+    Reg::R7,
+    Reg::R8,
+    Reg::R9,
+];
+
+/// Slots of the context: ten registers, then memory for the program.
+pub const CTX: usize = 26;
+
+/// Loads all registers from the context, which is kept at `R10 - 8`.
+pub fn prologue() -> Vec<Insn> {
+    let mut p = vec![stx(Size::Dw, Reg::R10, -8, Reg::R1)];
+    for r in GENERAL {
+        if r != Reg::R1 {
+            p.push(ldx(Size::Dw, r, Reg::R1, r.index() as i16 * 8));
+        }
+    }
+    p.push(ldx(Size::Dw, Reg::R1, Reg::R1, 8));
+    p
+}
+
+/// Writes all registers to the context.
+pub fn epilogue(p: &mut Vec<Insn>) {
+    for r in GENERAL {
+        p.push(stx(Size::Dw, Reg::R10, -16 - r.index() as i16 * 8, r));
+    }
+    p.push(ldx(Size::Dw, Reg::R1, Reg::R10, -8));
+    for r in GENERAL {
+        p.push(ldx(Size::Dw, Reg::R2, Reg::R10, -16 - r.index() as i16 * 8));
+        p.push(stx(Size::Dw, Reg::R1, r.index() as i16 * 8, Reg::R2));
+    }
+    p.push(ldx(Size::Dw, Reg::R0, Reg::R10, -16));
+    p.push(Insn::Exit);
+}
+
+pub fn show(c: &Code) -> String {
+    let line = |(i, x): (usize, &Insn)| format!("{i}: {x:?}\n");
+    c.insns.iter().enumerate().map(line).collect()
+}
+
+/// Runs `c` on each context, compiled with each set of features, and compares with the reference.
+pub fn compare(c: &Code, helpers: &[Helper], maps: &[MapTarget], inputs: &[[u64; CTX]]) -> usize {
+    let world = World { helpers, maps };
+    let mut wants = Vec::new();
+    for input in inputs {
+        let mut ctx = *input;
+        // SAFETY: the tests' programs use their stack and context only.
+        let r0 = unsafe { reference::run(c, &world, 0, [ctx.as_mut_ptr() as u64, 0, 0, 0, 0]) };
+        wants.push((r0, ctx));
+    }
+    for features in FEATURES {
+        let placed = place(c, helpers, maps, features, Mitigations::default()).unwrap();
+        for (input, want) in inputs.iter().zip(&wants) {
+            let mut ctx = *input;
+            // SAFETY: as above.
+            let r0 = unsafe { placed.run(ctx.as_mut_ptr().cast()) };
+            if (r0, ctx) != *want {
+                let bytes = placed.image.bytes();
+                panic!(
+                    "{features:?}\n{}\ninput {input:x?}\ngot  {r0:x} {ctx:x?}\nwant {:x} {:x?}\n{bytes:02x?}",
+                    show(c),
+                    want.0,
+                    want.1
+                );
+            }
+        }
+    }
+    inputs.len() * FEATURES.len()
+}
+
+pub fn with_registers(pairs: &[(Reg, u64)], rng: &mut Rng) -> [u64; CTX] {
+    let mut ctx = [0; CTX];
+    for slot in &mut ctx {
+        *slot = rng.bits();
+    }
+    for (r, v) in pairs {
+        ctx[r.index()] = *v;
+    }
+    ctx
+}
+
+pub fn body(insns: &[Insn]) -> Code {
+    let mut p = prologue();
+    p.extend_from_slice(insns);
+    epilogue(&mut p);
+    code(&p, &[(0, 512)])
+}
