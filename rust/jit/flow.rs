@@ -9,88 +9,88 @@ use kernel::prelude::*;
 
 /// A set of registers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RegSet(u16);
+pub(crate) struct RegSet(u16);
 
 impl RegSet {
     /// No register.
-    pub const NONE: RegSet = RegSet(0);
+    pub(crate) const NONE: RegSet = RegSet(0);
     /// What a call overwrites: `R0` to `R5`.
-    pub const CALLER_SAVED: RegSet = RegSet(0x3f);
+    pub(crate) const CALLER_SAVED: RegSet = RegSet(0x3f);
 
     /// Just `reg`.
-    pub const fn one(reg: Reg) -> RegSet {
+    pub(crate) const fn one(reg: Reg) -> RegSet {
         RegSet(1 << reg as u16)
     }
 
     /// The first `n` argument registers, from `R1`.
-    pub fn args(n: u8) -> RegSet {
+    pub(crate) fn args(n: u8) -> RegSet {
         let n = u32::from(n.min(5));
         RegSet((1u16.wrapping_shl(n).wrapping_sub(1)) << 1)
     }
 
     /// Is `reg` in it?
-    pub const fn has(self, reg: Reg) -> bool {
+    pub(crate) const fn has(self, reg: Reg) -> bool {
         self.0 & (1 << reg as u16) != 0
     }
 
     /// Those in either.
-    pub const fn or(self, o: RegSet) -> RegSet {
+    pub(crate) const fn or(self, o: RegSet) -> RegSet {
         RegSet(self.0 | o.0)
     }
 
     /// Those in both.
-    pub const fn and(self, o: RegSet) -> RegSet {
+    pub(crate) const fn and(self, o: RegSet) -> RegSet {
         RegSet(self.0 & o.0)
     }
 
     /// Those not in `o`.
-    pub const fn without(self, o: RegSet) -> RegSet {
+    pub(crate) const fn without(self, o: RegSet) -> RegSet {
         RegSet(self.0 & !o.0)
     }
 
     /// No register is in it.
-    pub const fn is_empty(self) -> bool {
+    pub(crate) const fn is_empty(self) -> bool {
         self.0 == 0
     }
 }
 
 /// What is known of one slot.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Slot {
+pub(crate) struct Slot {
     /// Registers whose value is used at the slot or later.
-    pub live_in: RegSet,
+    pub(crate) live_in: RegSet,
     /// Some path reaches it.
-    pub reached: bool,
+    pub(crate) reached: bool,
     /// It is the target of a jump, or starts a subprogram.
-    pub leader: bool,
+    pub(crate) leader: bool,
 }
 
 /// The analysis of one subprogram.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Registers that it writes.
-    pub writes: RegSet,
+    pub(crate) writes: RegSet,
     /// It calls something.
-    pub calls: bool,
+    pub(crate) calls: bool,
     /// How many `exit`s are reached.
-    pub exits: u32,
+    pub(crate) exits: u32,
 }
 
 /// The analysis of a whole program.
 #[derive(Debug)]
-pub struct Flow {
+pub(crate) struct Flow {
     slots: KVVec<Slot>,
     subs: KVec<Summary>,
 }
 
 /// Registers that an instruction reads and writes.
-pub struct Effects {
+pub(crate) struct Effects {
     /// Read.
-    pub uses: RegSet,
+    pub(crate) uses: RegSet,
     /// Written, or left with a value that nobody may use.
-    pub defs: RegSet,
+    pub(crate) defs: RegSet,
     /// Does nothing but write `defs`.
-    pub pure_value: bool,
+    pub(crate) pure_value: bool,
 }
 
 fn src_set(src: Src) -> RegSet {
@@ -101,7 +101,7 @@ fn src_set(src: Src) -> RegSet {
 }
 
 /// The effects of `insn`.
-pub fn effects(insn: &Insn) -> Effects {
+pub(crate) fn effects(insn: &Insn) -> Effects {
     let value = |uses: RegSet, dst: Reg| Effects {
         uses,
         defs: RegSet::one(dst),
@@ -196,7 +196,7 @@ impl Flow {
     /// # Errors
     ///
     /// [`Why::Malformed`] when a slot, jump or subprogram is out of place; `ENOMEM`.
-    pub fn new(code: &Code) -> Result<Flow, Failure> {
+    pub(crate) fn new(code: &Code) -> Result<Flow, Failure> {
         let n = u32::try_from(code.insns.len()).map_err(|_| refuse(None, Why::TooLarge))?;
         let mut flow = Flow {
             slots: KVVec::from_elem(Slot::default(), code.insns.len(), GFP_KERNEL)?,
@@ -215,12 +215,12 @@ impl Flow {
     }
 
     /// What is known of `slot`.
-    pub fn slot(&self, slot: u32) -> Slot {
+    pub(crate) fn slot(&self, slot: u32) -> Slot {
         self.slots.get(index(slot)).copied().unwrap_or_default()
     }
 
     /// Registers that are live after `insn` at `slot`, on any way out of it.
-    pub fn live_out(&self, insn: &Insn, slot: u32) -> RegSet {
+    pub(crate) fn live_out(&self, insn: &Insn, slot: u32) -> RegSet {
         let next = next(insn);
         let mut live = RegSet::NONE;
         if next.falls {
@@ -233,7 +233,7 @@ impl Flow {
     }
 
     /// The summary of subprogram `i`.
-    pub fn summary(&self, i: usize) -> Summary {
+    pub(crate) fn summary(&self, i: usize) -> Summary {
         self.subs.get(i).copied().unwrap_or_default()
     }
 

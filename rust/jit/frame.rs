@@ -15,7 +15,7 @@ use crate::isa::{Reg, Width};
 use kernel::prelude::*;
 
 /// Where each register lives. `r9`, `r10`, `r11` are scratch; `r12` and `r13` are not used.
-pub fn home(reg: Reg) -> Gpr {
+pub(crate) fn home(reg: Reg) -> Gpr {
     match reg {
         Reg::R0 => Gpr::Rax,
         Reg::R1 => Gpr::Rdi,
@@ -36,7 +36,7 @@ const SAVED: [Reg; 4] = [Reg::R6, Reg::R7, Reg::R8, Reg::R9];
 
 /// The frame of one subprogram.
 #[derive(Clone, Copy, Debug)]
-pub struct Frame {
+pub(crate) struct Frame {
     saves: RegSet,
     size: i32,
 }
@@ -44,7 +44,7 @@ pub struct Frame {
 impl Frame {
     /// Plans the frame: `stack` bytes for the program, the callee-saved ones of `writes` saved.
     /// `align` is set when it calls functions that expect a stack aligned to 16 bytes.
-    pub fn new(stack: u16, writes: RegSet, align: bool) -> Frame {
+    pub(crate) fn new(stack: u16, writes: RegSet, align: bool) -> Frame {
         let mut size = i32::from(stack).wrapping_add(7) & !7;
         let mut saves = RegSet::NONE;
         let mut used = size.wrapping_add(8);
@@ -61,12 +61,12 @@ impl Frame {
     }
 
     /// `R10` minus `rsp`.
-    pub fn top(&self) -> i32 {
+    pub(crate) fn top(&self) -> i32 {
         self.size
     }
 
     /// Bytes of stack that the subprogram takes, its return address included.
-    pub fn depth(&self) -> u32 {
+    pub(crate) fn depth(&self) -> u32 {
         let saved = SAVED.iter().filter(|r| self.saves.has(**r)).count();
         let saved = u32::try_from(saved).unwrap_or(0).wrapping_mul(8);
         self.size.unsigned_abs().wrapping_add(saved).wrapping_add(8)
@@ -77,7 +77,7 @@ impl Frame {
     /// # Errors
     ///
     /// `ENOMEM`
-    pub fn enter(&self, buf: &mut Buffer) -> Result {
+    pub(crate) fn enter(&self, buf: &mut Buffer) -> Result {
         let w = Width::W64;
         for reg in SAVED {
             if self.saves.has(reg) {
@@ -101,7 +101,7 @@ impl Frame {
     /// # Errors
     ///
     /// `ENOMEM`
-    pub fn leave(&self, buf: &mut Buffer) -> Result {
+    pub(crate) fn leave(&self, buf: &mut Buffer) -> Result {
         let w = Width::W64;
         match self.size {
             0 => {}
@@ -126,7 +126,7 @@ impl Frame {
 /// # Errors
 ///
 /// `ENOMEM`
-pub fn ret(buf: &mut Buffer, mitigations: &Mitigations) -> Result {
+pub(crate) fn ret(buf: &mut Buffer, mitigations: &Mitigations) -> Result {
     match mitigations.returns {
         Thunk::At(thunk) => buf.jmp_absolute(thunk)?,
         Thunk::NotNeeded | Thunk::Missing => buf.emit(&enc::zo(&inst::RET, Width::W32))?,

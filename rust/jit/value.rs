@@ -17,7 +17,7 @@ use crate::isa::{AluOp, Reg, Width};
 ///
 /// `disp` fits in 32 bits signed unless the expression is a constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expr {
+pub(crate) struct Expr {
     base: Option<Gpr>,
     index: Option<(Index, Scale)>,
     disp: i64,
@@ -25,7 +25,7 @@ pub struct Expr {
 
 impl Expr {
     /// The number `value`.
-    pub fn constant(value: u64) -> Expr {
+    pub(crate) fn constant(value: u64) -> Expr {
         Expr {
             base: None,
             index: None,
@@ -34,7 +34,7 @@ impl Expr {
     }
 
     /// What `reg` holds, plus `disp`.
-    pub fn plus(reg: Gpr, disp: i32) -> Expr {
+    pub(crate) fn plus(reg: Gpr, disp: i32) -> Expr {
         Expr {
             base: Some(reg),
             index: None,
@@ -43,12 +43,12 @@ impl Expr {
     }
 
     /// What `reg` holds.
-    pub fn reg(reg: Gpr) -> Expr {
+    pub(crate) fn reg(reg: Gpr) -> Expr {
         Expr::plus(reg, 0)
     }
 
     /// The number, if it is one.
-    pub fn as_const(&self) -> Option<u64> {
+    pub(crate) fn as_const(&self) -> Option<u64> {
         match (self.base, self.index) {
             (None, None) => Some(u64::from_ne_bytes(self.disp.to_ne_bytes())),
             _ => None,
@@ -56,7 +56,7 @@ impl Expr {
     }
 
     /// The register, if it is nothing else.
-    pub fn as_reg(&self) -> Option<Gpr> {
+    pub(crate) fn as_reg(&self) -> Option<Gpr> {
         match (self.base, self.index, self.disp) {
             (Some(reg), None, 0) => Some(reg),
             _ => None,
@@ -64,12 +64,12 @@ impl Expr {
     }
 
     /// Computed from `reg`.
-    pub fn uses(&self, reg: Gpr) -> bool {
+    pub(crate) fn uses(&self, reg: Gpr) -> bool {
         self.base == Some(reg) || self.index.is_some_and(|(i, _)| i.gpr() == reg)
     }
 
     /// The sum, if it is an expression again.
-    pub fn add(&self, o: &Expr) -> Option<Expr> {
+    pub(crate) fn add(&self, o: &Expr) -> Option<Expr> {
         let (base, index) = match ((self.base, self.index), (o.base, o.index)) {
             (terms, (None, None)) | ((None, None), terms) => terms,
             ((Some(a), None), (Some(b), None)) => match (Index::new(b), Index::new(a)) {
@@ -91,7 +91,7 @@ impl Expr {
     }
 
     /// The value shifted left by 1, 2 or 3, if it is an expression again.
-    pub fn shl(&self, count: u32) -> Option<Expr> {
+    pub(crate) fn shl(&self, count: u32) -> Option<Expr> {
         let reg = Index::new(self.as_reg()?)?;
         let scale = Scale::from_log2(count)?;
         Some(Expr {
@@ -102,7 +102,7 @@ impl Expr {
     }
 
     /// The register times 3, 5 or 9, if it is a register.
-    pub fn times(&self, factor: u64) -> Option<Expr> {
+    pub(crate) fn times(&self, factor: u64) -> Option<Expr> {
         let reg = self.as_reg()?;
         let scale = match factor {
             3 => Scale::X2,
@@ -123,7 +123,7 @@ impl Expr {
     }
 
     /// As a memory operand; none for a number that does not fit in 32 bits signed.
-    pub fn mem(&self) -> Option<Mem> {
+    pub(crate) fn mem(&self) -> Option<Mem> {
         Some(Mem {
             base: self.base,
             index: self.index,
@@ -133,7 +133,7 @@ impl Expr {
     }
 
     /// The low 32 bits of the value as a memory operand for a 32-bit `lea`.
-    pub fn mem32(&self) -> Mem {
+    pub(crate) fn mem32(&self) -> Mem {
         let [a, b, c, d, ..] = self.disp.to_le_bytes();
         Mem {
             base: self.base,
@@ -146,7 +146,7 @@ impl Expr {
 
 /// Where a register's value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Val {
+pub(crate) enum Val {
     /// In its own machine register.
     Home,
     /// Nowhere; it would be this. The machine register holds nothing of use to it, except that the
@@ -160,19 +160,19 @@ pub enum Val {
 ///
 /// If a register's expression uses the home of another register, that other is `Home`.
 #[derive(Clone, Copy, Debug)]
-pub struct State {
+pub(crate) struct State {
     vals: [Val; 10],
     /// Bits above this many are zero in the home.
     bits: [u8; 10],
     /// `r9` holds this number.
-    pub base: Option<u64>,
+    pub(crate) base: Option<u64>,
     /// The zero and sign flags are those of this register's value.
-    pub flags: Option<(Gpr, Width)>,
+    pub(crate) flags: Option<(Gpr, Width)>,
 }
 
 impl State {
     /// All values at home and nothing known of them.
-    pub const fn new() -> State {
+    pub(crate) const fn new() -> State {
         State {
             vals: [Val::Home; 10],
             bits: [64; 10],
@@ -182,19 +182,19 @@ impl State {
     }
 
     /// Where the value of `reg` is; `R10` is nowhere.
-    pub fn val(&self, reg: Reg) -> Val {
+    pub(crate) fn val(&self, reg: Reg) -> Val {
         self.vals.get(reg.index()).copied().unwrap_or(Val::Home)
     }
 
     /// Notes where the value of `reg` is.
-    pub fn set(&mut self, reg: Reg, val: Val) {
+    pub(crate) fn set(&mut self, reg: Reg, val: Val) {
         if let Some(slot) = self.vals.get_mut(reg.index()) {
             *slot = val;
         }
     }
 
     /// The value of `reg`, `R10` being `top` above `rsp`.
-    pub fn expr(&self, reg: Reg, top: i32) -> Expr {
+    pub(crate) fn expr(&self, reg: Reg, top: i32) -> Expr {
         match (reg, self.val(reg)) {
             (Reg::R10, _) => Expr::plus(Gpr::Rsp, top),
             (_, Val::Home) => Expr::reg(home(reg)),
@@ -203,7 +203,7 @@ impl State {
     }
 
     /// How many bits of the value of `reg` may be set.
-    pub fn bits(&self, reg: Reg) -> u32 {
+    pub(crate) fn bits(&self, reg: Reg) -> u32 {
         let of = |r: Reg| u32::from(self.bits.get(r.index()).copied().unwrap_or(64));
         match self.val(reg) {
             Val::Home => of(reg),
@@ -219,14 +219,14 @@ impl State {
     }
 
     /// Notes how many bits of the home of `reg` may be set.
-    pub fn set_bits(&mut self, reg: Reg, bits: u32) {
+    pub(crate) fn set_bits(&mut self, reg: Reg, bits: u32) {
         if let (Some(slot), Ok(bits)) = (self.bits.get_mut(reg.index()), u8::try_from(bits)) {
             *slot = bits;
         }
     }
 
     /// Registers other than `of` whose expression uses `gpr`.
-    pub fn users(&self, gpr: Gpr, of: Option<Reg>) -> RegSet {
+    pub(crate) fn users(&self, gpr: Gpr, of: Option<Reg>) -> RegSet {
         let mut set = RegSet::NONE;
         for reg in Reg::ALL {
             if let Val::Lazy(e) = self.val(reg) {
@@ -240,7 +240,7 @@ impl State {
 }
 
 /// Number of bits up to the highest set one.
-pub fn bit_len(value: u64) -> u32 {
+pub(crate) fn bit_len(value: u64) -> u32 {
     64u32.wrapping_sub(value.leading_zeros())
 }
 
@@ -253,7 +253,7 @@ fn unsigned(v: i64) -> u64 {
 }
 
 /// The low 32 bits.
-pub fn low32(v: u64) -> u32 {
+pub(crate) fn low32(v: u64) -> u32 {
     let [a, b, c, d, ..] = v.to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
 }
@@ -263,7 +263,7 @@ fn sext32(v: u64) -> i64 {
 }
 
 /// The result of an operation on numbers.
-pub fn fold(op: AluOp, width: Width, a: u64, b: u64) -> u64 {
+pub(crate) fn fold(op: AluOp, width: Width, a: u64, b: u64) -> u64 {
     let (a, b, sa, sb, mask) = match width {
         Width::W64 => (a, b, signed(a), signed(b), 63),
         Width::W32 => (
