@@ -17,9 +17,12 @@ step() {
 	STEP_LOG=$CACHE/log/$(echo "$what" | tr -c 'A-Za-z0-9.+\n' '-').log
 	: >"$STEP_LOG"
 	say "$what"
-	# A job of its own, so that ^C reaches it with us.
+	# In a process group of its own, so that all of it can be ended when the user interrupts us.
+	set -m
 	"$@" >"$STEP_LOG" 2>&1 </dev/null &
 	pid=$!
+	set +m
+	trap 'kill -TERM -- -$pid 2>/dev/null; wait; die "interrupted: run the same again to go on"' INT TERM HUP
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 0.2
 		if [ $((SECONDS - said)) -ge "$STEP_EVERY" ]; then
@@ -28,6 +31,7 @@ step() {
 		fi
 	done
 	wait "$pid" || status=$?
+	trap - INT TERM HUP
 	[ $status != 0 ] || say "  done in $((SECONDS - start)) s"
 	return $status
 }

@@ -42,7 +42,7 @@ def have_kvm():
 class Machine:
     """One boot of the guest."""
 
-    def __init__(self, vmlinuz, cwd, cpus=2, memory="2G", append="", icount=False, boot_limit=180, env=None):
+    def __init__(self, vmlinuz, cwd, cpus=2, memory="2G", append="", icount=False, boot_limit=180, env=None, dirs=()):
         self.vmlinuz = vmlinuz
         self.cwd = cwd
         self.cpus = 1 if icount else cpus
@@ -58,6 +58,7 @@ class Machine:
         self.buffer = b""
         self.taint = 0
         self.env = env or {}
+        self.dirs = dirs
 
     # Starting and stopping
 
@@ -94,7 +95,9 @@ class Machine:
                 # A loaded host may stop a virtual CPU for long; that is no stall of the kernel.
                 "rcupdate.rcu_cpu_stall_timeout=90 watchdog_thresh=45 log_buf_len=8M audit=0",
                 "printk.devkmsg=on nokaslr" if self.icount else "printk.devkmsg=on",
-                f"oxvm.nonce={self.nonce} oxvm.cwd={self.cwd}",
+                f"oxvm.nonce={self.nonce}",
+                *(f"oxvm.dir={d}" for d in self.dirs),
+                f"oxvm.cwd={self.cwd}",
                 self.append,
             )
         )

@@ -72,6 +72,7 @@ class Session:
                 append=a.append,
                 icount=a.icount,
                 env=GUEST_ENV,
+                dirs=[TOP, os.environ["CACHE"], GUEST_ENV["OXBPF_KDIR"], os.environ["CARGO_TARGET_DIR"]],
             )
             log = self.machine.boot()
             if a.dmesg:
