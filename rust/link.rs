@@ -26,7 +26,27 @@ impl Attachment {
     /// What fdinfo calls it.
     fn name(&self) -> &'static str {
         match self {
+            Attachment::Kprobe(kprobe) if kprobe.is_return() => "kretprobe_multi",
             Attachment::Kprobe(_) => "kprobe_multi",
+        }
+    }
+
+    /// What fdinfo says of it besides.
+    fn fdinfo(&self, out: &mut dyn Write) {
+        match self {
+            Attachment::Kprobe(kprobe) => {
+                let _ = write!(
+                    out,
+                    "kprobe_cnt:\t{}\nmissed:\t{}\ncookie\t func\n",
+                    kprobe.count(),
+                    kprobe.missed()
+                );
+                for index in 0..kprobe.count() {
+                    let mut buf = [0; 512];
+                    let place = core::str::from_utf8(kprobe.place(index, &mut buf));
+                    let _ = writeln!(out, "0\t {}", place.unwrap_or("?"));
+                }
+            }
         }
     }
 }
@@ -93,5 +113,6 @@ impl FileObject for LinkFile {
             let _ = write!(out, "{byte:02x}");
         }
         let _ = writeln!(out, "\nprog_id:\t{}", link.prog.id());
+        link.attachment.fdinfo(out);
     }
 }

@@ -9,6 +9,7 @@ use super::eopnotsupp;
 use crate::prog::Prog;
 use crate::sys::context::{self, RunGuard};
 use crate::sys::kprobe::{Builder, Handler, Probes, Regs, Target};
+use crate::sys::printk::PointerFormat;
 use crate::sys::shared::Shared;
 use crate::sys::user::User;
 use kernel::prelude::*;
@@ -111,6 +112,24 @@ impl Kprobe {
     /// As in the request.
     pub(crate) fn flags(&self) -> u32 {
         self.flags
+    }
+
+    /// It runs when the functions return.
+    pub(crate) fn is_return(&self) -> bool {
+        self.flags & RETURN != 0
+    }
+
+    /// Address of place number `index`, for who may see kernel addresses.
+    pub(crate) fn addr(&self, index: u32) -> usize {
+        self.probes.addr(index)
+    }
+
+    /// Writes place number `index` as its symbol and the offset from that.
+    pub(crate) fn place<'a>(&self, index: u32, buf: &'a mut [u8]) -> &'a [u8] {
+        let symbol = PointerFormat::new([None; 4], 0, Some(b'S'));
+        let len = symbol.write(self.addr(index) as u64, buf);
+        let end = len.min(buf.len().saturating_sub(1));
+        buf.get(..end).unwrap_or(&[])
     }
 
     /// How many hits did not run the program, because one of ours ran on that CPU already or the

@@ -4,7 +4,8 @@
 
 use super::errno::ebadfd;
 use super::{check_tail, Attr};
-use crate::link::LinkFile;
+use crate::attach::kprobe::Kprobe;
+use crate::link::{Attachment, LinkFile};
 use crate::object::MapFile;
 use crate::prog::{ProgFile, TAG_SIZE};
 use crate::sys::anon::{AnyFile, FdError};
@@ -338,6 +339,36 @@ fn link_info(attr: &Attr, a: &InfoAttr, file: &AnyFile, link: &LinkFile) -> Resu
     info.ty = link.attachment().number();
     info.id = link.id();
     info.prog_id = link.prog().id();
-    let _ = file;
+    match link.attachment() {
+        Attachment::Kprobe(kprobe) => kprobe_info(&mut info, file, kprobe)?,
+    }
     write_info(attr, a, info.as_bytes(), len)
+}
+
+/// The part for kernel functions: where, if user space gives room for that.
+fn kprobe_info(info: &mut LinkInfo, file: &AnyFile, kprobe: &Kprobe) -> Result {
+    let room = info.count;
+    let (addrs, cookies) = (User::new(info.addrs), User::new(info.cookies));
+    if addrs.is_null() != (room == 0) || (!cookies.is_null() && room == 0) {
+        return Err(EINVAL);
+    }
+    info.count = kprobe.count();
+    info.flags = kprobe.flags();
+    info.missed = kprobe.missed();
+    if addrs.is_null() {
+        return Ok(());
+    }
+    let show = file.shows_addresses();
+    for index in 0..room.min(kprobe.count()) {
+        let at = u64::from(index).wrapping_mul(8);
+        if !cookies.is_null() {
+            cookies.add(at).write(&0u64.to_ne_bytes())?;
+        }
+        let addr = if show { kprobe.addr(index) } else { 0 };
+        addrs.add(at).write(&(addr as u64).to_ne_bytes())?;
+    }
+    if room < kprobe.count() {
+        return Err(ENOSPC);
+    }
+    Ok(())
 }

@@ -10,6 +10,7 @@
 #include <linux/kprobes.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
 
 #include "context.h"
 
@@ -51,6 +52,7 @@ int oxbpf_probes_register(struct oxbpf_probes *set);
 void oxbpf_probes_unregister(struct oxbpf_probes *set);
 void oxbpf_probes_free(struct oxbpf_probes *set);
 unsigned long oxbpf_probes_missed(const struct oxbpf_probes *set);
+unsigned long oxbpf_probes_addr(const struct oxbpf_probes *set, unsigned int index);
 
 /* An fprobe allocates its list as one piece, which the page allocator must be able to give. */
 #define OXBPF_FPROBE_MAX (KMALLOC_MAX_SIZE / sizeof(struct fprobe_hlist_node) - 64)
@@ -248,4 +250,32 @@ unsigned long oxbpf_probes_missed(const struct oxbpf_probes *set)
 	for (i = 0; set->kps && i < set->count; i++)
 		sum += READ_ONCE(set->kps[i]->nmissed);
 	return sum;
+}
+
+/* Little-endian bytes of ENDBR64, and of what the kernel may write over it. */
+#define OXBPF_ENDBR		0xfa1e0ff3U
+#define OXBPF_ENDBR_SEALED	0xd6401f0fU
+
+/*
+ * Where the probe of that number stands; 0 when there is none. A probe at a function's start counts
+ * as at its symbol, though it stands behind the ENDBR there.
+ */
+unsigned long oxbpf_probes_addr(const struct oxbpf_probes *set, unsigned int index)
+{
+	unsigned long addr;
+	u32 head;
+
+	if (index >= set->count)
+		return 0;
+	if (set->kps) {
+		addr = (unsigned long)set->kps[index]->addr;
+		if (!(set->kps[index]->flags & KPROBE_FLAG_ON_FUNC_ENTRY))
+			return addr;
+	} else {
+		addr = set->fp.hlist_array->array[index].addr;
+	}
+	if (!get_kernel_nofault(head, (u32 *)(addr - sizeof(head))) &&
+	    (head == OXBPF_ENDBR || head == OXBPF_ENDBR_SEALED))
+		addr -= sizeof(head);
+	return addr;
 }

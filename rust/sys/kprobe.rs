@@ -31,6 +31,7 @@ extern "C" {
     fn oxbpf_probes_unregister(set: *mut RawProbes);
     fn oxbpf_probes_free(set: *mut RawProbes);
     fn oxbpf_probes_missed(set: *const RawProbes) -> c_ulong;
+    fn oxbpf_probes_addr(set: *const RawProbes, index: c_uint) -> c_ulong;
 }
 
 /// The registers at a probe: valid while the handler runs.
@@ -166,6 +167,15 @@ impl<H: Handler> Probes<H> {
     pub(crate) fn missed(&self) -> u64 {
         // SAFETY: by the builder's invariant the set is there.
         unsafe { oxbpf_probes_missed(self.set.raw.as_ptr()) as u64 }
+    }
+}
+
+impl<H: Handler> Probes<H> {
+    /// Address of probe number `index`, in the order of the addresses given or the symbols' names;
+    /// 0 when there is none.
+    pub(crate) fn addr(&self, index: u32) -> usize {
+        // SAFETY: by the invariant the set is there and registered.
+        unsafe { oxbpf_probes_addr(self.set.raw.as_ptr(), index) as usize }
     }
 }
 

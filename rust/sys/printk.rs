@@ -2,6 +2,7 @@
 
 //! Lines that programs write to the trace buffer.
 
+use super::symbols;
 use core::ptr::NonNull;
 use kernel::prelude::*;
 use kernel::types::NotThreadSafe;
@@ -53,8 +54,10 @@ impl Line {
 
     /// Writes the first `len` bytes of the text, or what there is of it, to the trace buffer.
     pub(crate) fn emit(self, len: usize) {
+        // The trace shows a name for where a line comes from: that of the kernel's own function.
+        let ip = symbols::TRACE_PRINTK.address().unwrap_or(0);
         // SAFETY: by the invariant the buffers are this line's alone.
-        unsafe { oxbpf_printk_emit(self.0.as_ptr(), len, 0) };
+        unsafe { oxbpf_printk_emit(self.0.as_ptr(), len, ip as c_ulong) };
     }
 }
 

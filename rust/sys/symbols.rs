@@ -84,6 +84,7 @@ symbols! {
     TEXT_POKE_COPY: function text_poke_copy, "compiling programs";
     TEXT_POKE_SET: function text_poke_set, "compiling programs";
     RETURN_THUNK: variable x86_return_thunk, "compiling programs where returns need a thunk";
+    TRACE_PRINTK: variable bpf_trace_printk, "the name before what programs print";
     SHOW_VALUE: function kallsyms_show_value, "showing kernel addresses and machine code";
     UNPRIVILEGED: variable sysctl_unprivileged_bpf_disabled, "programs and maps without CAP_BPF";
 }
