@@ -30,7 +30,7 @@ use crate::helper::Caps;
 use crate::isa::code::Code;
 use crate::isa::{Insn, RawInsn};
 use cfg::Cfg;
-use explore::Verifier;
+use explore::{Figures, Proved, Verifier};
 use kernel::prelude::*;
 use liveness::Liveness;
 use log::Log;
@@ -153,6 +153,22 @@ pub fn verify(
     env: &mut dyn Env,
     log: &mut Log,
 ) -> Result<VerifiedProg> {
+    let mut figures = Figures::default();
+    let proved = prove(raw, options, env, log, &mut figures);
+    figures.print(log);
+    let (prog, proved) = proved?;
+    let code = fixup::rewrite(&prog, &proved, options)?;
+    Ok(VerifiedProg { code })
+}
+
+/// All passes up to the verdict.
+fn prove(
+    raw: &[RawInsn],
+    options: &Options,
+    env: &mut dyn Env,
+    log: &mut Log,
+    figures: &mut Figures,
+) -> Result<(Program, Proved)> {
     let insns = resolve::decode_and_resolve(raw, options, env, log)?;
     let subs = Subprogs::find(&insns, log)?;
     let cfg = Cfg::build(&insns, &subs, options, env, log)?;
@@ -162,13 +178,10 @@ pub fn verify(
 
     let mut verifier = Verifier::new(env, log, options, &prog, subs)?;
     let verdict = verifier.run();
-    let verdict = verdict.and_then(|()| verifier.check_depth());
-    verifier.print_figures();
+    *figures = verifier.figures;
     verdict?;
-    let proved = verifier.into_proved();
-
-    let code = fixup::rewrite(&prog, &proved, options)?;
-    Ok(VerifiedProg { code })
+    let proved = verifier.into_proved()?;
+    Ok((prog, proved))
 }
 
 #[cfg(test)]

@@ -195,19 +195,26 @@ impl Cfg {
         Ok(cfg)
     }
 
-    /// Marks where states are compared: at every conditional jump, at targets of plain jumps and
-    /// around calls of subprograms. Every cycle has one of the first two.
+    /// Marks where states are compared: at conditional jumps, at the targets of all jumps, and
+    /// around calls. Every cycle has one of the first two.
     fn mark_points(&mut self, insn: &Insn, at: u32, succ: Next) {
         match insn {
             Insn::Ja { target, .. } => self.mark(*target, Flags::PRUNE | Flags::LEADER),
-            Insn::Jmp { .. } | Insn::MayGoto { .. } => {
+            Insn::Jmp { target, .. } | Insn::MayGoto { target } => {
                 self.mark(at, Flags::PRUNE | Flags::LEADER);
-                for to in [succ.fall, succ.jump].into_iter().flatten() {
+                self.mark(*target, Flags::PRUNE | Flags::LEADER);
+                if let Some(to) = succ.fall {
                     self.mark(to, Flags::LEADER);
                 }
             }
-            Insn::CallSub { .. } => {
+            Insn::CallSub { target } => {
                 self.mark(at, Flags::PRUNE | Flags::LEADER);
+                self.mark(*target, Flags::PRUNE | Flags::LEADER);
+                if let Some(to) = succ.fall {
+                    self.mark(to, Flags::PRUNE | Flags::LEADER);
+                }
+            }
+            Insn::Call { .. } => {
                 if let Some(to) = succ.fall {
                     self.mark(to, Flags::PRUNE | Flags::LEADER);
                 }

@@ -118,6 +118,21 @@ pub(crate) struct Figures {
     pub(crate) peak_states: u32,
 }
 
+impl Figures {
+    /// Logs the last line.
+    pub(crate) fn print(&self, log: &mut Log) {
+        log.line(format_args!(
+            "processed {} insns (limit {}) max_states_per_insn {} total_states {} peak_states {} \
+             mark_read 0",
+            self.insns,
+            COMPLEXITY_LIMIT_INSNS,
+            self.max_states_per_insn,
+            self.total_states,
+            self.peak_states
+        ));
+    }
+}
+
 /// The exploration of one program.
 pub(crate) struct Verifier<'a> {
     /// The world outside.
@@ -156,7 +171,6 @@ pub(crate) struct Verifier<'a> {
     pub(crate) insn_width: u64,
     pending: KVec<Pending>,
     last_id: u32,
-    stack_depth: u16,
 }
 
 /// What exploration found out about a program that it accepts.
@@ -205,23 +219,22 @@ impl<'a> Verifier<'a> {
             insn_width: 0,
             pending: KVec::new(),
             last_id: 0,
-            stack_depth: 0,
         })
     }
 
-    /// Checks the stack of all chains of calls, which is known now.
-    pub(crate) fn check_depth(&mut self) -> Result {
-        self.stack_depth = self.subs.check_depth(&self.prog.insns, self.log)?;
-        Ok(())
-    }
-
-    /// What rewriting needs.
-    pub(crate) fn into_proved(self) -> Proved {
-        Proved {
+    /// Checks the stack of all chains of calls, which is known now, and hands on what rewriting
+    /// needs.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` for too much stack, `E2BIG` for too many frames.
+    pub(crate) fn into_proved(self) -> Result<Proved> {
+        let stack_depth = self.subs.check_depth(&self.prog.insns, self.log)?;
+        Ok(Proved {
             learnt: self.learnt,
             subs: self.subs,
-            stack_depth: self.stack_depth,
-        }
+            stack_depth,
+        })
     }
 
     /// Follows all paths.

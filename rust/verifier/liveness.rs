@@ -97,7 +97,7 @@ enum Effect {
 
 /// The half slots that `size` bytes at `off` touch.
 fn halves(off: i64, size: i64) -> u128 {
-    if off < -512 || off >= 0 {
+    if !(-512..0).contains(&off) {
         return u128::MAX;
     }
     let last = off.saturating_add(size).saturating_sub(1).min(-1);
@@ -125,6 +125,19 @@ fn src_bit(s: &Src) -> u16 {
     }
 }
 
+/// The argument registers of a helper.
+fn helper_args(id: i32, options: &Options) -> u16 {
+    match helper::lookup(id, options.prog_type, options.caps()) {
+        Some(row) => row
+            .args
+            .iter()
+            .zip(1u32..)
+            .filter(|(a, _)| !matches!(a, helper::Arg::None))
+            .fold(0, |m, (_, n)| m | 1u16.checked_shl(n).unwrap_or(0)),
+        None => ARGS,
+    }
+}
+
 /// Registers that an instruction reads, and registers that it overwrites.
 fn use_def(insn: &Insn, options: &Options) -> (u16, u16) {
     match insn {
@@ -148,18 +161,7 @@ fn use_def(insn: &Insn, options: &Options) -> (u16, u16) {
         Insn::LdAbs { .. } => (bit(Reg::R6), CALLER_SAVED),
         Insn::LdInd { src, .. } => (bit(Reg::R6) | bit(*src), CALLER_SAVED),
         Insn::Jmp { dst, src, .. } => (bit(*dst) | src_bit(src), 0),
-        Insn::Call { helper: id } => {
-            let args = match helper::lookup(*id, options.prog_type, options.caps()) {
-                Some(row) => row
-                    .args
-                    .iter()
-                    .zip(1u32..)
-                    .filter(|(a, _)| !matches!(a, helper::Arg::None))
-                    .fold(0, |m, (_, n)| m | 1u16.checked_shl(n).unwrap_or(0)),
-                None => ARGS,
-            };
-            (args, CALLER_SAVED)
-        }
+        Insn::Call { helper } => (helper_args(*helper, options), CALLER_SAVED),
         Insn::CallSub { .. } | Insn::CallKfunc { .. } => (ARGS, CALLER_SAVED),
         Insn::Exit => (bit(Reg::R0), 0),
         Insn::Hole | Insn::Ja { .. } | Insn::MayGoto { .. } => (0, 0),
@@ -169,6 +171,7 @@ fn use_def(insn: &Insn, options: &Options) -> (u16, u16) {
 /// The forward walk: where registers point, and what each instruction does to the stack.
 struct Forward<'a> {
     insns: &'a [Insn],
+    options: &'a Options,
     index: &'a [u32],
     at: KVVec<Option<Places>>,
     effects: KVVec<Effect>,
@@ -343,9 +346,16 @@ impl Forward<'_> {
             }
             Insn::Call { .. } | Insn::CallKfunc { .. } | Insn::CallSub { .. } => {
                 let local = !matches!(insn, Insn::CallSub { .. });
+                let args = match insn {
+                    Insn::Call { helper } => helper_args(*helper, self.options),
+                    _ => ARGS,
+                };
                 let mut low: Option<i16> = None;
                 let mut all = false;
                 for r in [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5] {
+                    if args & bit(r) == 0 {
+                        continue;
+                    }
                     match Self::get(places, r) {
                         Place::Elsewhere => {}
                         Place::At(o) if local => low = Some(low.map_or(o, |l| l.min(o))),
@@ -440,6 +450,7 @@ impl Liveness {
         }
         let mut fwd = Forward {
             insns,
+            options,
             index: &index,
             at: KVVec::from_elem(None, count as usize, GFP_KERNEL)?,
             effects: KVVec::from_elem(Effect::ReadAll, insns.len(), GFP_KERNEL)?,

@@ -13,7 +13,6 @@
 
 use super::explore::Verifier;
 use super::liveness::Live;
-use super::log::Log;
 use super::print::Show;
 use super::state::frame::Frame;
 use super::state::reg::{Base, Num, Ptr, Range, Val};
@@ -473,21 +472,6 @@ impl Verifier<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Logs the last line.
-    pub(crate) fn print_figures(&mut self) {
-        let f = self.figures;
-        let log: &mut Log = self.log;
-        log.line(format_args!(
-            "processed {} insns (limit {}) max_states_per_insn {} total_states {} peak_states {} \
-             mark_read 0",
-            f.insns,
-            crate::abi::COMPLEXITY_LIMIT_INSNS,
-            f.max_states_per_insn,
-            f.total_states,
-            f.peak_states
-        ));
     }
 }
 
