@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Runs the kernel tree's verifier tests through oxbpf's verifier and says where they differ.
+//!
+//! usage: oxbpf-corpus TESTS [-v] [-i] [-l LEVEL] [-t NAME]
+//!
+//! TESTS is what build.sh wrote. Each test is verified as root and, where the tests say something
+//! about it, without capabilities. `-t` runs the tests whose name contains NAME and prints their
+//! logs, `-v` prints the log of every difference. `-i` compares with the running kernel's own
+//! bpf(2) instead: verdict, instructions processed and time (needs root).
+
+mod in_tree;
+mod ours;
+mod read;
+
+use ours::Loader;
+use read::{Expect, Test};
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+/// What the tests of one kind of loader came to.
+#[derive(Default)]
+struct Tally {
+    run: usize,
+    verdict: usize,
+    text: usize,
+    text_wanted: usize,
+    unsafe_accepts: Vec<String>,
+    skipped: BTreeMap<String, usize>,
+}
+
+/// All of the expected parts, in order.
+fn contains(log: &str, expected: &str) -> bool {
+    let mut rest = log;
+    expected.split('\t').all(|part| match rest.find(part) {
+        Some(at) => {
+            rest = &rest[at + part.len()..];
+            true
+        }
+        None => false,
+    })
+}
+
+/// Why oxbpf cannot take part in the test, if so.
+fn skip_reason(t: &Test) -> Option<String> {
+    if ours::prog_type(t.prog_type).is_none() {
+        return Some(format!("program type {}", t.prog_type));
+    }
+    if t.needs_btf {
+        return Some("needs BTF".to_owned());
+    }
+    t.maps
+        .iter()
+        .find(|(_, kind)| ours::facts(kind).is_none())
+        .map(|(_, kind)| format!("map type of {kind}"))
+}
+
+/// Instructions processed, as the log's last line says.
+fn processed(log: &str) -> Option<u64> {
+    let line = log.lines().rev().find(|l| l.starts_with("processed "))?;
+    line.split(' ').nth(1)?.parse().ok()
+}
+
+/// Runs every test here and in the running kernel.
+fn compare(tests: &[Test], only: Option<&str>, level: u32) -> ExitCode {
+    let mut both = 0u32;
+    let mut same = 0u32;
+    let (mut our_insns, mut their_insns) = (0, 0);
+    let mut ratios = Vec::new();
+    for t in tests {
+        if only.is_some_and(|o| !t.name.contains(o)) || skip_reason(t).is_some() {
+            continue;
+        }
+        let Some(ty) = ours::prog_type(t.prog_type) else {
+            continue;
+        };
+        let Some(theirs) = in_tree::run(t, level) else {
+            println!("{}: no maps", t.name);
+            continue;
+        };
+        let ours = ours::run(t, ty, Loader::Root, level);
+        both += 1;
+        if ours.verdict == theirs.verdict {
+            same += 1;
+        } else {
+            println!(
+                "{}: {}: oxbpf {:?}, in-tree {:?}",
+                t.file, t.name, ours.verdict, theirs.verdict
+            );
+            let last = |log: &str| log.lines().rev().nth(1).unwrap_or("").to_owned();
+            println!("    oxbpf:   {}", last(&ours.log));
+            println!("    in-tree: {}", last(&theirs.log));
+        }
+        let (Some(a), Some(b)) = (processed(&ours.log), processed(&theirs.log)) else {
+            continue;
+        };
+        if ours.verdict.is_ok() && theirs.verdict.is_ok() {
+            our_insns += a;
+            their_insns += b;
+            if a != b {
+                println!("{}: {}: {a} insns, in-tree {b}", t.file, t.name);
+            }
+            ratios.push((ours.time.as_secs_f64() / theirs.time.as_secs_f64()).ln());
+            if theirs.time.as_millis() > 20 || ours.time.as_millis() > 20 {
+                println!(
+                    "{}: {}: {:?}, in-tree {:?}",
+                    t.file, t.name, ours.time, theirs.time
+                );
+            }
+        }
+    }
+    let mean = ratios.iter().sum::<f64>() / ratios.len().max(1) as f64;
+    println!(
+        "{both} in both: same verdict {same}; accepted by both: {our_insns} insns processed, \
+         in-tree {their_insns}; time {:.3} of in-tree's on geometric mean (system call included \
+         there only)",
+        mean.exp()
+    );
+    ExitCode::SUCCESS
+}
+
+fn main() -> ExitCode {
+    let mut path = None;
+    let mut verbose = false;
+    let mut side_by_side = false;
+    let mut level = None;
+    let mut only = None;
+    let mut args = std::env::args().skip(1);
+    while let Some(a) = args.next() {
+        match a.as_str() {
+            "-v" => verbose = true,
+            "-i" => side_by_side = true,
+            "-l" => level = args.next().and_then(|l| l.parse::<u32>().ok()),
+            "-t" => only = args.next(),
+            _ => path = Some(a),
+        }
+    }
+    let Some(path) = path else {
+        eprintln!("usage: oxbpf-corpus TESTS [-v] [-i] [-l LEVEL] [-t NAME]");
+        return ExitCode::from(2);
+    };
+    let tests = match std::fs::read_to_string(&path)
+        .map_err(|e| e.to_string())
+        .and_then(|s| read::tests(&s))
+    {
+        Ok(t) => t,
+        Err(e) => {
+            eprintln!("oxbpf-corpus: {path}: {e}");
+            return ExitCode::from(2);
+        }
+    };
+
+    if side_by_side {
+        return compare(&tests, only.as_deref(), level.unwrap_or(4));
+    }
+    let mut safe = true;
+    for loader in [Loader::Root, Loader::Unprivileged] {
+        let mut tally = Tally::default();
+        for t in &tests {
+            if only.as_ref().is_some_and(|o| !t.name.contains(o)) {
+                continue;
+            }
+            let (expect, text) = match loader {
+                Loader::Root => (t.result, &t.err),
+                Loader::Unprivileged => (
+                    if t.result_unpriv == Expect::Undefined {
+                        t.result
+                    } else {
+                        t.result_unpriv
+                    },
+                    if t.err_unpriv.is_some() {
+                        &t.err_unpriv
+                    } else {
+                        &t.err
+                    },
+                ),
+            };
+            // Other types need capabilities.
+            if loader == Loader::Unprivileged && !matches!(t.prog_type, 1 | 8) {
+                continue;
+            }
+            if let Some(why) = skip_reason(t) {
+                *tally.skipped.entry(why).or_default() += 1;
+                continue;
+            }
+            let Some(ty) = ours::prog_type(t.prog_type) else {
+                continue;
+            };
+            let level = level.unwrap_or(if expect == Expect::VerboseAccept { 2 } else { 1 });
+            let out = ours::run(t, ty, loader, level);
+            tally.run += 1;
+            let same = out.verdict.is_ok() == expect.accepts();
+            tally.verdict += usize::from(same);
+            let wanted = match expect {
+                Expect::Reject | Expect::VerboseAccept => text.as_deref().filter(|s| !s.is_empty()),
+                Expect::Accept | Expect::Undefined => None,
+            };
+            let text_ok = wanted.is_none_or(|w| contains(&out.log, w));
+            if wanted.is_some() {
+                tally.text_wanted += 1;
+                tally.text += usize::from(text_ok);
+            }
+            if !same && out.verdict.is_ok() {
+                tally.unsafe_accepts.push(t.name.clone());
+            }
+            if !same || !text_ok {
+                println!(
+                    "{:?}: {}: {}: {} {:?}, expected {:?} {:?}",
+                    loader,
+                    t.file,
+                    t.name,
+                    if same { "text differs," } else { "got" },
+                    out.verdict,
+                    expect,
+                    wanted.unwrap_or("")
+                );
+                let lines: Vec<&str> = out.log.lines().collect();
+                let tail = if verbose { lines.len() } else { 3 };
+                for l in lines.iter().skip(lines.len().saturating_sub(tail)) {
+                    println!("    {l}");
+                }
+            } else if only.is_some() {
+                println!("{:?}: {}: as expected, {:?}", loader, t.name, out.time);
+                print!("{}", out.log);
+            }
+            if out.time.as_millis() > 500 {
+                println!("{:?}: {}: took {:?}", loader, t.name, out.time);
+            }
+        }
+        println!(
+            "{:?}: {} run: verdict as in-tree {}, text {} of {}",
+            loader, tally.run, tally.verdict, tally.text, tally.text_wanted
+        );
+        for (why, n) in &tally.skipped {
+            println!("{loader:?}: skipped {n}: {why}");
+        }
+        if !tally.unsafe_accepts.is_empty() {
+            safe = false;
+            println!(
+                "{:?}: accepted though in-tree refuses: {}",
+                loader,
+                tally.unsafe_accepts.join("; ")
+            );
+        }
+    }
+    if safe {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
