@@ -87,6 +87,74 @@ pub enum MapType {
     Array = 2,
     /// Programs for tail calls.
     ProgArray = 3,
+    /// Hash table with a value for each CPU.
+    PercpuHash = 5,
+    /// Array with a value for each CPU.
+    PercpuArray = 6,
+    /// Hash table that drops old entries when it is full.
+    LruHash = 9,
+    /// The same with a value for each CPU.
+    LruPercpuHash = 10,
+    /// First in, first out.
+    Queue = 22,
+    /// Last in, first out.
+    Stack = 23,
+    /// Bloom filter.
+    BloomFilter = 30,
+}
+
+impl MapType {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Hash,
+        Self::Array,
+        Self::ProgArray,
+        Self::PercpuHash,
+        Self::PercpuArray,
+        Self::LruHash,
+        Self::LruPercpuHash,
+        Self::Queue,
+        Self::Stack,
+        Self::BloomFilter,
+    ];
+
+    /// The type of that number.
+    pub fn new(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|ty| *ty as u32 == number)
+    }
+
+    /// Who makes such a map needs `CAP_BPF`, even where programs need none.
+    pub fn needs_cap_bpf(self) -> bool {
+        match self {
+            Self::Hash | Self::Array | Self::ProgArray | Self::PercpuHash | Self::PercpuArray => {
+                false
+            }
+            Self::LruHash | Self::LruPercpuHash | Self::Queue | Self::Stack | Self::BloomFilter => {
+                true
+            }
+        }
+    }
+
+    /// There is a value for each CPU.
+    pub fn is_percpu(self) -> bool {
+        matches!(
+            self,
+            Self::PercpuHash | Self::PercpuArray | Self::LruPercpuHash
+        )
+    }
+
+    /// Programs look entries up by key, and read and write the values that they find.
+    pub fn has_lookup(self) -> bool {
+        match self {
+            Self::Hash
+            | Self::Array
+            | Self::PercpuHash
+            | Self::PercpuArray
+            | Self::LruHash
+            | Self::LruPercpuHash => true,
+            Self::ProgArray | Self::Queue | Self::Stack | Self::BloomFilter => false,
+        }
+    }
 }
 
 /// Longest object name with its NUL (`BPF_OBJ_NAME_LEN`).

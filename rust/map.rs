@@ -7,23 +7,33 @@
 //! hold an address in it any more, after a grace period.
 
 mod array;
+mod bloom;
 mod hash;
 #[cfg(test)]
 mod model;
+mod percpu;
+mod percpu_array;
 mod pool;
+mod queue;
 pub mod spec;
 #[cfg(test)]
 mod stress;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use crate::abi::MapType;
 use crate::sys::bytes::Bytes;
+use crate::sys::cpus;
 use crate::verifier::MapFacts;
 use array::Array;
 pub use array::ArrayLayout;
+use bloom::Bloom;
 use core::sync::atomic::{AtomicBool, Ordering::*};
-use hash::Hash;
 use kernel::prelude::*;
+use percpu::Cpus;
+use percpu_array::PercpuArray;
+use queue::{Order, Queue};
 pub use spec::MapSpec;
 use spec::{RDONLY_PROG, WRONLY_PROG};
 
@@ -57,6 +67,17 @@ impl Update {
         }
     }
 
+    /// From the flags of user space for a map with values for each CPU, where in-tree takes some
+    /// that mean nothing.
+    fn percpu(flags: u64) -> Result<Self> {
+        match flags {
+            1 => Ok(Update::NoExist),
+            2 => Ok(Update::Exist),
+            _ if flags & F_LOCK != 0 || flags & 0xffff_ffff > F_ALL_CPUS => Err(EINVAL),
+            _ => Ok(Update::Any),
+        }
+    }
+
     /// Whether the update may go on when an entry is there, or is not.
     #[inline(always)]
     fn allows(self, there: bool) -> Result {
@@ -71,7 +92,13 @@ impl Update {
 /// The algorithm behind a map.
 enum Kind {
     Array(Array),
-    Hash(Hash),
+    Hash(hash::Plain),
+    PercpuArray(PercpuArray),
+    PercpuHash(hash::Percpu),
+    LruHash(hash::Lru),
+    LruPercpuHash(hash::LruPercpu),
+    Queue(Queue),
+    Bloom(Bloom),
 }
 
 /// A map.
@@ -81,17 +108,31 @@ pub struct Map {
     frozen: AtomicBool,
 }
 
+/// In-tree's answer where a map has no such operation at all (`EOPNOTSUPP`).
+fn eopnotsupp() -> Error {
+    Error::from_errno(-95)
+}
+
 impl Map {
     /// The map that `spec` describes, empty; its memory is charged to the current cgroup.
     ///
     /// # Errors
     ///
-    /// As [`MapSpec::check`], which `spec` is assumed to have passed; `E2BIG` for too many entries;
-    /// `ENOMEM`.
+    /// What [`MapSpec::check`], which `spec` is assumed to have passed, left for after the check of
+    /// permissions: `E2BIG` for too many entries, `EINVAL` for a Bloom filter that cannot be,
+    /// `ENOTSUPP` for what is not there. `ENOMEM`.
     pub fn new(spec: &MapSpec) -> Result<Self> {
+        spec.check_late()?;
         let kind = match spec.ty {
             MapType::Array => Kind::Array(Array::new(spec)?),
-            MapType::Hash => Kind::Hash(Hash::new(spec)?),
+            MapType::Hash => Kind::Hash(hash::Plain::new(spec)?),
+            MapType::PercpuArray => Kind::PercpuArray(PercpuArray::new(spec)?),
+            MapType::PercpuHash => Kind::PercpuHash(hash::Percpu::new(spec)?),
+            MapType::LruHash => Kind::LruHash(hash::Lru::new(spec)?),
+            MapType::LruPercpuHash => Kind::LruPercpuHash(hash::LruPercpu::new(spec)?),
+            MapType::Queue => Kind::Queue(Queue::new(spec, Order::Fifo)?),
+            MapType::Stack => Kind::Queue(Queue::new(spec, Order::Lifo)?),
+            MapType::BloomFilter => Kind::Bloom(Bloom::new(spec)?),
             MapType::ProgArray => return Err(EINVAL),
         };
         Ok(Map {
@@ -117,7 +158,7 @@ impl Map {
             rdonly_prog,
             wronly_prog: self.spec.has(WRONLY_PROG),
             frozen: rdonly_prog && self.is_frozen(),
-            direct_value: matches!(self.kind, Kind::Array(_)) && self.spec.max_entries == 1,
+            direct_value: self.has_direct_value(),
         }
     }
 
@@ -131,9 +172,22 @@ impl Map {
         !self.frozen.swap(true, AcqRel)
     }
 
+    fn has_direct_value(&self) -> bool {
+        matches!(self.kind, Kind::Array(_)) && self.spec.max_entries == 1
+    }
+
     /// Bytes of the value that user space passes or gets in an operation with `flags`.
-    pub fn user_value_size(&self, _flags: u64) -> usize {
-        self.spec.value_size as usize
+    pub fn user_value_size(&self, flags: u64) -> usize {
+        let size = self.spec.value_size as usize;
+        match self.spec.ty.is_percpu() && flags & (F_CPU | F_ALL_CPUS) == 0 {
+            true => percpu::user_size(size),
+            false => size,
+        }
+    }
+
+    /// Looking up takes the value from user space, to say whether it is there.
+    pub fn lookup_reads_value(&self) -> bool {
+        matches!(self.kind, Kind::Bloom(_))
     }
 
     /// Checks the flags of an element operation of user space, of which `allowed` are known to the
@@ -144,14 +198,33 @@ impl Map {
     /// `EINVAL` for flags that this operation or map does not have; `ERANGE` for a CPU that there
     /// is not.
     pub fn check_flags(&self, flags: u64, allowed: u64) -> Result {
-        if flags & 0xffff_ffff & !allowed != 0 {
+        // No map has values with a spin lock.
+        if flags & 0xffff_ffff & !allowed != 0 || flags & F_LOCK != 0 {
             return Err(EINVAL);
         }
-        // No map has values with a spin lock, or one for each CPU.
-        if flags & (F_LOCK | F_CPU | F_ALL_CPUS) != 0 || flags >> 32 != 0 {
+        if flags & F_CPU == 0 && flags >> 32 != 0 {
             return Err(EINVAL);
         }
-        Ok(())
+        let which = flags & (F_CPU | F_ALL_CPUS);
+        if which == 0 {
+            return Ok(());
+        }
+        if !self.spec.ty.is_percpu() || which == F_CPU | F_ALL_CPUS {
+            return Err(EINVAL);
+        }
+        match which == F_CPU && !cpus::is_possible((flags >> 32) as usize) {
+            true => Err(ERANGE),
+            false => Ok(()),
+        }
+    }
+
+    /// Which CPUs' values user space means.
+    fn which(flags: u64) -> Cpus {
+        match flags & (F_CPU | F_ALL_CPUS) {
+            F_CPU => Cpus::One((flags >> 32) as usize),
+            F_ALL_CPUS => Cpus::Same,
+            _ => Cpus::Each,
+        }
     }
 
     /// The key, if it is as long as this map's are.
@@ -174,44 +247,91 @@ impl Map {
         }
     }
 
-    /// Copies the value of `key` to `out`, which has [`Map::user_value_size`] bytes.
+    /// Copies the value of `key` to `out`, which has [`Map::user_value_size`] bytes. A map without
+    /// keys gives the value that leaves next, or looks for the one in `out` (see
+    /// [`Map::lookup_reads_value`]).
     ///
     /// # Errors
     ///
-    /// `ENOENT` when there is none; `EINVAL` for a key or buffer of another size.
-    pub fn lookup(&self, key: &[u8], out: &mut [u8]) -> Result {
+    /// `ENOENT` when there is none; `EINVAL` for a key or buffer of another size; `EBUSY` inside
+    /// another map operation on this CPU.
+    pub fn lookup(&self, key: &[u8], out: &mut [u8], flags: u64) -> Result {
         let key = self.key(key.into())?;
-        if out.len() != self.user_value_size(0) {
+        if out.len() != self.user_value_size(flags) {
             return Err(EINVAL);
         }
+        let which = Self::which(flags);
         match &self.kind {
             Kind::Array(m) => m.lookup(key, out),
-            Kind::Hash(m) => m.lookup(key, out),
+            Kind::Hash(m) => m.lookup(key, out, which),
+            Kind::PercpuArray(m) => m.lookup(key, out, which),
+            Kind::PercpuHash(m) => m.lookup(key, out, which),
+            Kind::LruHash(m) => m.lookup(key, out, which),
+            Kind::LruPercpuHash(m) => m.lookup(key, out, which),
+            Kind::Queue(m) => m.next(out, false),
+            Kind::Bloom(m) => m.peek((&*out).into()),
         }
     }
 
-    /// Sets the value of `key`, which has [`Map::user_value_size`] bytes.
+    /// Sets the value of `key`, which has [`Map::user_value_size`] bytes. A map without keys gets
+    /// one more value.
     ///
     /// # Errors
     ///
     /// `EINVAL` for unknown flags, or a key or value of another size; `EEXIST` and `ENOENT` as the
     /// flags want; `E2BIG` when the map is full or the index past the end; `EBUSY` inside another
-    /// map operation on this CPU.
+    /// map operation on this CPU; `ENOMEM` when an LRU map finds nothing to drop.
     pub fn update(&self, key: &[u8], value: &[u8], flags: u64) -> Result {
-        self.prog_update(key.into(), value.into(), flags)
+        let which = Self::which(flags);
+        let key: Bytes<'_> = key.into();
+        match &self.kind {
+            Kind::PercpuArray(m) => {
+                let (key, value) = self.user_update(key, value, flags)?;
+                m.update(key, value, Update::percpu(flags)?, which)
+            }
+            Kind::PercpuHash(m) => {
+                let (key, value) = self.user_update(key, value, flags)?;
+                m.update(key, value, Update::percpu(flags)?, which)
+            }
+            Kind::LruPercpuHash(m) => {
+                let (key, value) = self.user_update(key, value, flags)?;
+                m.update(key, value, Update::percpu(flags)?, which)
+            }
+            Kind::Queue(_) | Kind::Bloom(_) => {
+                self.key(key)?;
+                self.push(value.into(), flags)
+            }
+            Kind::Array(_) | Kind::Hash(_) | Kind::LruHash(_) => {
+                self.prog_update(key, value.into(), flags)
+            }
+        }
+    }
+
+    fn user_update<'a>(
+        &self,
+        key: Bytes<'a>,
+        value: &'a [u8],
+        flags: u64,
+    ) -> Result<(Bytes<'a>, Bytes<'a>)> {
+        if value.len() != self.user_value_size(flags) {
+            return Err(EINVAL);
+        }
+        Ok((self.key(key)?, value.into()))
     }
 
     /// Removes `key`.
     ///
     /// # Errors
     ///
-    /// `ENOENT` when there is none; `EINVAL` when entries of this map cannot be removed, or for a
-    /// key of another size; `EBUSY` inside another map operation on this CPU.
+    /// `ENOENT` when there is none; `EINVAL` or `EOPNOTSUPP` when entries of this map cannot be
+    /// removed, `EINVAL` for a key of another size; `EBUSY` inside another map operation on this
+    /// CPU.
     pub fn delete(&self, key: &[u8]) -> Result {
         self.prog_delete(key.into())
     }
 
-    /// Removes `key` and copies its value to `out`, which has [`Map::user_value_size`] bytes.
+    /// Removes `key` and copies its value to `out`, which has [`Map::user_value_size`] bytes. A map
+    /// without keys gives the value that leaves next.
     ///
     /// # Errors
     ///
@@ -222,8 +342,12 @@ impl Map {
             return Err(EINVAL);
         }
         match &self.kind {
-            Kind::Array(_) => Err(ENOTSUPP),
-            Kind::Hash(m) => m.lookup_and_delete(key, out),
+            Kind::Hash(m) => m.lookup_and_delete(key, out, Cpus::Each),
+            Kind::PercpuHash(m) => m.lookup_and_delete(key, out, Cpus::Each),
+            Kind::LruHash(m) => m.lookup_and_delete(key, out, Cpus::Each),
+            Kind::LruPercpuHash(m) => m.lookup_and_delete(key, out, Cpus::Each),
+            Kind::Queue(m) => m.next(out, true),
+            Kind::Array(_) | Kind::PercpuArray(_) | Kind::Bloom(_) => Err(ENOTSUPP),
         }
     }
 
@@ -232,7 +356,8 @@ impl Map {
     ///
     /// # Errors
     ///
-    /// `ENOENT` after the last key; `EINVAL` for a key or buffer of another size.
+    /// `ENOENT` after the last key; `EINVAL` for a key or buffer of another size, and for a queue;
+    /// `EOPNOTSUPP` for a Bloom filter.
     pub fn next_key(&self, key: Option<&[u8]>, out: &mut [u8]) -> Result {
         if out.len() != self.spec.key_size as usize {
             return Err(EINVAL);
@@ -242,21 +367,43 @@ impl Map {
             None => None,
         };
         match &self.kind {
-            Kind::Array(_) => array::next_index(self.spec.max_entries, key, out),
+            Kind::Array(_) | Kind::PercpuArray(_) => {
+                array::next_index(self.spec.max_entries, key, out)
+            }
             Kind::Hash(m) => m.next_key(key, out),
+            Kind::PercpuHash(m) => m.next_key(key, out),
+            Kind::LruHash(m) => m.next_key(key, out),
+            Kind::LruPercpuHash(m) => m.next_key(key, out),
+            Kind::Queue(_) => Err(EINVAL),
+            Kind::Bloom(_) => Err(eopnotsupp()),
         }
     }
 
     /// Address of the value of `key`, for a program: readable and writable for its value size until
-    /// the map is dropped; if the entry is deleted, another may get the memory at once.
+    /// the map is dropped; if the entry is deleted, another may get the memory at once. It is this
+    /// CPU's value if each has one.
     #[inline(always)]
     pub(crate) fn prog_lookup(&self, key: Bytes<'_>) -> Option<usize> {
         let key = self.key(key).ok()?;
         let addr = match &self.kind {
             Kind::Array(m) => m.lookup_addr(key),
             Kind::Hash(m) => m.lookup_addr(key),
+            _ => self.other_lookup(key),
         };
         (addr != 0).then_some(addr)
+    }
+
+    /// `prog_lookup` of the other kinds, apart so that those two stay short.
+    fn other_lookup(&self, key: Bytes<'_>) -> usize {
+        match &self.kind {
+            Kind::Array(m) => m.lookup_addr(key),
+            Kind::Hash(m) => m.lookup_addr(key),
+            Kind::PercpuArray(m) => m.lookup_addr(key),
+            Kind::PercpuHash(m) => m.lookup_addr(key),
+            Kind::LruHash(m) => m.lookup_addr(key),
+            Kind::LruPercpuHash(m) => m.lookup_addr(key),
+            Kind::Queue(_) | Kind::Bloom(_) => 0,
+        }
     }
 
     /// As [`Map::prog_lookup`], with a key that nobody writes meanwhile.
@@ -265,18 +412,48 @@ impl Map {
         self.prog_lookup(key.into())
     }
 
-    /// Sets the value of `key`, for a program.
+    /// Sets the value of `key`, for a program: this CPU's if each has one.
     ///
     /// # Errors
     ///
-    /// As [`Map::update`].
+    /// As [`Map::update`]; `EINVAL` for a map without keys.
     #[inline]
     pub(crate) fn prog_update(&self, key: Bytes<'_>, value: Bytes<'_>, flags: u64) -> Result {
-        let how = Update::new(flags)?;
+        let how = Update::new(flags & !F_LOCK)?;
         let (key, value) = (self.key(key)?, self.value(value)?);
+        if flags & F_LOCK != 0 {
+            return Err(self.no_spin_lock(key, how));
+        }
         match &self.kind {
             Kind::Array(m) => m.update(key, value, how),
-            Kind::Hash(m) => m.update(key, value, how),
+            Kind::Hash(m) => m.update(key, value, how, Cpus::Same),
+            _ => self.other_update(key, value, how),
+        }
+    }
+
+    fn other_update(&self, key: Bytes<'_>, value: Bytes<'_>, how: Update) -> Result {
+        let which = Cpus::One(cpus::current());
+        match &self.kind {
+            Kind::Array(m) => m.update(key, value, how),
+            Kind::Hash(m) => m.update(key, value, how, which),
+            Kind::PercpuArray(m) => m.update(key, value, how, which),
+            Kind::PercpuHash(m) => m.update(key, value, how, which),
+            Kind::LruHash(m) => m.update(key, value, how, which),
+            Kind::LruPercpuHash(m) => m.update(key, value, how, which),
+            Kind::Queue(_) | Kind::Bloom(_) => Err(EINVAL),
+        }
+    }
+
+    /// What an update with `F_LOCK` gets, since no value has a spin lock.
+    #[cold]
+    fn no_spin_lock(&self, key: Bytes<'_>, how: Update) -> Error {
+        let array = matches!(self.kind, Kind::Array(_) | Kind::PercpuArray(_));
+        if array && array::index(key).is_none_or(|i| i >= self.spec.max_entries) {
+            return E2BIG;
+        }
+        match array && how == Update::NoExist {
+            true => EEXIST,
+            false => EINVAL,
         }
     }
 
@@ -289,8 +466,27 @@ impl Map {
     pub(crate) fn prog_delete(&self, key: Bytes<'_>) -> Result {
         let key = self.key(key)?;
         match &self.kind {
-            Kind::Array(_) => Err(EINVAL),
             Kind::Hash(m) => m.delete(key),
+            Kind::PercpuHash(m) => m.delete(key),
+            Kind::LruHash(m) => m.delete(key),
+            Kind::LruPercpuHash(m) => m.delete(key),
+            Kind::Array(_) | Kind::PercpuArray(_) | Kind::Queue(_) => Err(EINVAL),
+            Kind::Bloom(_) => Err(eopnotsupp()),
+        }
+    }
+
+    /// Adds a value to a map without keys.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for unknown flags, a value of another size, and maps with keys; `E2BIG` when it is
+    /// full; `EBUSY` inside another map operation on this CPU.
+    pub(crate) fn push(&self, value: Bytes<'_>, flags: u64) -> Result {
+        let value = self.value(value)?;
+        match &self.kind {
+            Kind::Queue(m) => m.push(value, flags),
+            Kind::Bloom(m) => m.push(value, flags),
+            _ => Err(EINVAL),
         }
     }
 
@@ -298,7 +494,7 @@ impl Map {
     pub fn array_layout(&self) -> Option<ArrayLayout> {
         match &self.kind {
             Kind::Array(m) => m.layout(),
-            Kind::Hash(_) => None,
+            _ => None,
         }
     }
 
@@ -308,7 +504,7 @@ impl Map {
     ///
     /// `ENOTSUPP` when the map has not one value only; `EINVAL` past the value's end.
     pub fn value_addr(&self, off: u32) -> Result<usize> {
-        if !self.facts().direct_value {
+        if !self.has_direct_value() {
             return Err(ENOTSUPP);
         }
         if off >= self.spec.value_size {
@@ -316,128 +512,5 @@ impl Map {
         }
         let base = self.array_layout().ok_or(ENOTSUPP)?.base;
         base.checked_add(off as usize).ok_or(EINVAL)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::model::{spec, Model};
-    use super::*;
-    use kernel::alloc::fail;
-
-    #[test]
-    fn hash_is_its_model() {
-        for (i, key_size) in [1, 2, 4, 7, 8, 9, 12, 16, 20, 64, 100]
-            .into_iter()
-            .enumerate()
-        {
-            for (value_size, entries) in [(8, 1), (1, 2), (12, 5), (64, 16), (3, 100)] {
-                let s = spec(MapType::Hash, key_size, value_size, entries);
-                Model::new(Map::new(&s).unwrap(), i as u64).run(2_000);
-            }
-        }
-    }
-
-    #[test]
-    fn hash_with_one_bucket_is_its_model() {
-        for (i, key_size) in [4, 8, 16].into_iter().enumerate() {
-            let s = spec(MapType::Hash, key_size, 8, 60);
-            let kind = Kind::Hash(Hash::with_buckets(&s, 1).unwrap());
-            let map = Map {
-                kind,
-                spec: s,
-                frozen: AtomicBool::new(false),
-            };
-            Model::new(map, i as u64).run(10_000);
-        }
-    }
-
-    #[test]
-    fn array_is_its_model() {
-        for (value_size, entries) in [(1, 1), (8, 2), (12, 5), (64, 100)] {
-            let s = spec(MapType::Array, 4, value_size, entries);
-            Model::new(Map::new(&s).unwrap(), entries.into()).run(2_000);
-        }
-    }
-
-    #[test]
-    fn making_fails_cleanly_wherever_memory_ends() {
-        for ty in [MapType::Array, MapType::Hash] {
-            let s = spec(ty, 4, 8, 10);
-            let mut points = 0;
-            loop {
-                fail::after(Some(points));
-                let made = Map::new(&s);
-                fail::after(None);
-                match made {
-                    Ok(_) => break,
-                    Err(e) => assert_eq!(e, ENOMEM),
-                }
-                points += 1;
-            }
-            assert!(points >= 1);
-        }
-    }
-
-    #[test]
-    fn too_large_is_no_overflow() {
-        let huge = [
-            (u32::MAX, 8),
-            (u32::MAX, i32::MAX as u32),
-            (1 << 31, 1 << 30),
-        ];
-        for (entries, value_size) in huge {
-            let s = spec(MapType::Array, 4, value_size, entries);
-            s.check(|| true).unwrap();
-            if u64::from(entries) * u64::from(value_size) > 1 << 46 {
-                assert_eq!(Map::new(&s).err(), Some(ENOMEM));
-            }
-        }
-        let s = spec(MapType::Hash, 4, 8, u32::MAX);
-        s.check(|| true).unwrap();
-        assert_eq!(Map::new(&s).err(), Some(E2BIG));
-    }
-
-    #[test]
-    fn sizes_of_keys_and_values_are_checked() {
-        let map = Map::new(&spec(MapType::Hash, 8, 8, 2)).unwrap();
-        let mut out = [0; 8];
-        assert_eq!(map.update(&[0; 4], &[0; 8], 0), Err(EINVAL));
-        assert_eq!(map.update(&[0; 8], &[0; 9], 0), Err(EINVAL));
-        assert_eq!(map.lookup(&[0; 4], &mut out), Err(EINVAL));
-        assert_eq!(map.lookup(&[0; 8], &mut out[..4]), Err(EINVAL));
-        assert_eq!(map.delete(&[0; 16]), Err(EINVAL));
-        assert_eq!(map.next_key(None, &mut out[..4]), Err(EINVAL));
-        assert_eq!(map.next_key(Some(&[0; 4]), &mut out), Err(EINVAL));
-        assert_eq!(map.lookup_addr(&[0; 4]), None);
-    }
-
-    #[test]
-    fn arrays_tell_where_their_values_are() {
-        let map = Map::new(&spec(MapType::Array, 4, 12, 3)).unwrap();
-        let layout = map.array_layout().unwrap();
-        assert_eq!((layout.stride, layout.entries), (16, 3));
-        for i in 0..3u32 {
-            let addr = layout.base + (i * layout.stride) as usize;
-            assert_eq!(map.lookup_addr(&i.to_ne_bytes()), Some(addr));
-        }
-        assert_eq!(map.lookup_addr(&3u32.to_ne_bytes()), None);
-        assert_eq!(map.value_addr(0), Err(ENOTSUPP));
-        let one = Map::new(&spec(MapType::Array, 4, 12, 1)).unwrap();
-        let base = one.array_layout().unwrap().base;
-        assert!(one.facts().direct_value);
-        assert_eq!(one.value_addr(11), Ok(base + 11));
-        assert_eq!(one.value_addr(12), Err(EINVAL));
-    }
-
-    #[test]
-    fn a_map_freezes_once() {
-        let mut s = spec(MapType::Array, 4, 12, 1);
-        s.flags = RDONLY_PROG;
-        let map = Map::new(&s).unwrap();
-        assert!(!map.facts().frozen);
-        assert!(map.freeze());
-        assert!(!map.freeze());
-        assert!(map.facts().frozen);
     }
 }

@@ -41,20 +41,6 @@ struct CreateAttr {
 /// `BPF_F_TOKEN_FD`
 const TOKEN_FD: u32 = 1 << 16;
 
-/// The type of that number, if there is a backend for it.
-fn map_type(number: u32) -> Option<MapType> {
-    [MapType::Hash, MapType::Array, MapType::ProgArray]
-        .into_iter()
-        .find(|ty| *ty as u32 == number)
-}
-
-/// Who may make a map of type `ty`; the rest needs CAP_BPF or more.
-fn unprivileged(ty: MapType) -> bool {
-    match ty {
-        MapType::Hash | MapType::Array | MapType::ProgArray => true,
-    }
-}
-
 /// MAP_CREATE
 pub(super) fn create(attr: &Attr) -> Result<i32> {
     let a: CreateAttr = attr.view()?;
@@ -62,7 +48,7 @@ pub(super) fn create(attr: &Attr) -> Result<i32> {
     if a.btf_vmlinux_value_type_id != 0 || (a.btf_key_type_id != 0 && a.btf_value_type_id == 0) {
         return Err(EINVAL);
     }
-    let ty = map_type(a.map_type).ok_or(EINVAL)?;
+    let ty = MapType::new(a.map_type).ok_or(EINVAL)?;
     let spec = MapSpec {
         ty,
         key_size: a.key_size,
@@ -83,7 +69,7 @@ pub(super) fn create(attr: &Attr) -> Result<i32> {
     if cred::unprivileged_disabled() && !Cap::Bpf.held() {
         return Err(EPERM);
     }
-    if !unprivileged(ty) && !Cap::Bpf.held() {
+    if ty.needs_cap_bpf() && !Cap::Bpf.held() {
         return Err(EPERM);
     }
     let map = MapObject::new(&spec)?;
@@ -150,8 +136,12 @@ pub(super) fn lookup(attr: &Attr) -> Result<i32> {
     map.check_flags(a.flags, F_LOCK | F_CPU)?;
     let spec = map.spec();
     let key = read_key(a.key, spec.key_size)?;
-    let mut value = buffer(map.user_value_size(a.flags))?;
-    with_map(file.object(), |map| map.lookup(&key, &mut value))?;
+    let size = map.user_value_size(a.flags);
+    let mut value = match map.lookup_reads_value() {
+        true => read(a.value, size)?,
+        false => buffer(size)?,
+    };
+    with_map(file.object(), |map| map.lookup(&key, &mut value, a.flags))?;
     User::new(a.value).write(&value)?;
     Ok(0)
 }

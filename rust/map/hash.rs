@@ -1,42 +1,88 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! HASH: entries by key, each value in its element.
+//! HASH and its relatives: entries by key.
+//!
+//! What they differ in are two choices: where values are (`values`), and what happens when there is
+//! no free element (`recency`).
 
 mod bucket;
 pub(super) mod key;
+pub(super) mod recency;
 pub(super) mod table;
+pub(super) mod values;
 
+use super::percpu::Cpus;
 use super::spec::MapSpec;
-use super::words;
 use super::Update;
 use crate::sys::bytes::Bytes;
+use crate::sys::cpus;
 use kernel::prelude::*;
 use key::{with_key, Key};
+use recency::{Keep, Oldest, Recency};
 use table::{Locked, Place, Table};
+use values::{Inline, PerCpuValues, Values};
 
 /// Copies without the lock before it is taken.
 const COPIES: u32 = 8;
 
+/// HASH
+pub(super) type Plain = Hash<Inline, Keep>;
+/// PERCPU_HASH
+pub(super) type Percpu = Hash<PerCpuValues, Keep>;
+/// LRU_HASH
+pub(super) type Lru = Hash<Inline, Oldest>;
+/// LRU_PERCPU_HASH
+pub(super) type LruPercpu = Hash<PerCpuValues, Oldest>;
+
 /// A hash map.
-pub(super) struct Hash {
+///
+/// An element has the key, the words of `R`, then those of `V`.
+pub(super) struct Hash<V, R> {
     table: Table,
+    values: V,
+    recency: R,
 }
 
-impl Hash {
+impl<V: Values, R: Recency> Hash<V, R> {
     /// An empty map.
     ///
     /// # Errors
     ///
     /// `E2BIG` for too many entries, `ENOMEM`.
     pub(super) fn new(spec: &MapSpec) -> Result<Self> {
-        let table = Table::new(spec, words::words_of(spec.value_size as usize))?;
-        Ok(Hash { table })
+        Self::with_table(spec, Table::new(spec, R::WORDS, V::words(spec))?)
     }
 
-    /// Address of the value of `key`; 0 when there is none.
+    fn with_table(spec: &MapSpec, table: Table) -> Result<Self> {
+        let values = V::new(spec, table.pool.len())?;
+        let recency = R::new(spec)?;
+        Ok(Hash {
+            table,
+            values,
+            recency,
+        })
+    }
+
+    /// A map of so many buckets, for tests.
+    #[cfg(test)]
+    pub(super) fn with_buckets(spec: &MapSpec, buckets: u32) -> Result<Self> {
+        Self::with_table(
+            spec,
+            Table::with_buckets(spec, R::WORDS, V::words(spec), buckets)?,
+        )
+    }
+
+    /// Address of the value of `key`, this CPU's if there are more; 0 when there is none.
     #[inline(always)]
     pub(super) fn lookup_addr(&self, key: Bytes<'_>) -> usize {
-        self.table.find_addr(key)
+        if V::IN_ELEMENT && R::WORDS == 0 {
+            return self.table.find_addr(key);
+        }
+        let Some(e) = self.table.find(key) else {
+            return 0;
+        };
+        self.recency.used(&self.table, e);
+        self.values.addr(&self.table, e)
     }
 
     /// Copies the value of `key` out, as one update left it if no program writes it in place.
@@ -44,19 +90,21 @@ impl Hash {
     /// # Errors
     ///
     /// `ENOENT` when there is none.
-    pub(super) fn lookup(&self, key: Bytes<'_>, out: &mut [u8]) -> Result {
+    pub(super) fn lookup(&self, key: Bytes<'_>, out: &mut [u8], which: Cpus) -> Result {
         with_key!(self.table.key_size(), key, |k| {
             for _ in 0..COPIES {
                 let Some((e, look)) = self.table.find_stable(k) else {
                     return Err(ENOENT);
                 };
-                self.copy_out(e, out)?;
+                self.values.load(&self.table, e, out, which);
                 if look.holds() {
                     return Ok(());
                 }
             }
             let locked = self.table.lock(k)?;
-            self.copy_out(locked.find(k).ok_or(ENOENT)?.elem(), out)
+            let e = locked.find(k).ok_or(ENOENT)?.elem();
+            self.values.load(&self.table, e, out, which);
+            Ok(())
         })
     }
 
@@ -64,47 +112,103 @@ impl Hash {
     ///
     /// # Errors
     ///
-    /// `EBUSY` inside another map operation on this CPU; `EEXIST`, `ENOENT` as `how` wants;
-    /// `E2BIG` when the map is full.
+    /// `EBUSY` inside another map operation on this CPU; `EEXIST`, `ENOENT` as `how` wants; `E2BIG`
+    /// when the map is full and keeps what it has; `ENOMEM` when no element can be had.
     #[inline]
-    pub(super) fn update(&self, key: Bytes<'_>, value: Bytes<'_>, how: Update) -> Result {
+    pub(super) fn update(
+        &self,
+        key: Bytes<'_>,
+        value: Bytes<'_>,
+        how: Update,
+        which: Cpus,
+    ) -> Result {
         with_key!(self.table.key_size(), key, |k| {
-            let locked = self.table.lock(k)?;
-            let old = locked.find(k);
-            how.allows(old.is_some())?;
-            self.put(&locked, k, value, old)
+            {
+                let locked = self.table.lock(k)?;
+                let old = locked.find(k);
+                how.allows(old.is_some())?;
+                if let Some(place) = old {
+                    return self.change(&locked, k, value, which, place);
+                }
+                if let Some(e) = self.table.pool.take(locked.guard.cpu()) {
+                    return self.add(&locked, k, value, which, e);
+                }
+            }
+            // The element that makes room may be anywhere, and one lock is held at a time.
+            let e = self.recency.make_room(&self.table)?;
+            self.update_with(k, value, how, which, e)
+                .inspect_err(|_| self.free(e))
         })
     }
 
+    /// As `update`, with an element that nobody else has.
+    fn update_with<K: Key>(
+        &self,
+        key: K,
+        value: Bytes<'_>,
+        how: Update,
+        which: Cpus,
+        e: u32,
+    ) -> Result {
+        let locked = self.table.lock(key)?;
+        let old = locked.find(key);
+        how.allows(old.is_some())?;
+        match old {
+            Some(place) => {
+                self.change(&locked, key, value, which, place)?;
+                self.free(e);
+                Ok(())
+            }
+            None => self.add(&locked, key, value, which, e),
+        }
+    }
+
+    /// Puts a new entry into element `e`, which is freed if that fails.
     #[inline(always)]
-    fn put<K: Key>(
+    fn add<K: Key>(
         &self,
         locked: &Locked<'_>,
         key: K,
         value: Bytes<'_>,
-        old: Option<Place>,
+        which: Cpus,
+        e: u32,
     ) -> Result {
-        let pool = &self.table.pool;
-        let Some(place) = old else {
-            let e = pool.take(&locked.guard).ok_or(E2BIG)?;
-            if let Err(err) = self.fill(locked, key, value, e) {
-                pool.give(&locked.guard, e);
-                return Err(err);
-            }
-            locked.insert(e);
-            return Ok(());
-        };
-        let e = pool.spare(&locked.guard).ok_or(E2BIG)?;
-        self.fill(locked, key, value, e)?;
-        locked.replace(place, e);
-        pool.set_spare(&locked.guard, place.elem());
+        if let Err(err) = locked.fill(key, e) {
+            self.free(e);
+            return Err(err);
+        }
+        self.values.init(&self.table, e, value, which);
+        self.recency.added(&self.table, e);
+        locked.insert(e);
         Ok(())
     }
 
+    /// Changes the entry at `place`: in place, or by an element that takes its place.
     #[inline(always)]
-    fn fill<K: Key>(&self, locked: &Locked<'_>, key: K, value: Bytes<'_>, e: u32) -> Result {
+    fn change<K: Key>(
+        &self,
+        locked: &Locked<'_>,
+        key: K,
+        value: Bytes<'_>,
+        which: Cpus,
+        place: Place,
+    ) -> Result {
+        let old = place.elem();
+        if !V::IN_ELEMENT {
+            self.values.set(&self.table, old, value, which);
+            self.recency.used(&self.table, old);
+            return Ok(());
+        }
+        let pool = &self.table.pool;
+        let cpu = locked.guard.cpu();
+        let e = pool.spare(cpu).ok_or(E2BIG)?;
         locked.fill(key, e)?;
-        words::store(self.table.extra(e).ok_or(E2BIG)?, value);
+        self.values.init(&self.table, e, value, which);
+        self.recency.added(&self.table, e);
+        self.recency.used(&self.table, e);
+        locked.replace(place, e);
+        self.recency.removed(&self.table, old);
+        pool.set_spare(cpu, old);
         Ok(())
     }
 
@@ -115,7 +219,7 @@ impl Hash {
     /// `EBUSY` inside another map operation on this CPU; `ENOENT` when there is none.
     #[inline]
     pub(super) fn delete(&self, key: Bytes<'_>) -> Result {
-        self.take_out(key, |_| Ok(()))
+        self.take_out(key, |_| ())
     }
 
     /// Removes `key` and copies out what its value was.
@@ -123,18 +227,19 @@ impl Hash {
     /// # Errors
     ///
     /// As [`Hash::delete`].
-    pub(super) fn lookup_and_delete(&self, key: Bytes<'_>, out: &mut [u8]) -> Result {
-        self.take_out(key, |e| self.copy_out(e, out))
+    pub(super) fn lookup_and_delete(&self, key: Bytes<'_>, out: &mut [u8], which: Cpus) -> Result {
+        self.take_out(key, |e| self.values.load(&self.table, e, out, which))
     }
 
     #[inline(always)]
-    fn take_out(&self, key: Bytes<'_>, first: impl FnOnce(u32) -> Result) -> Result {
+    fn take_out(&self, key: Bytes<'_>, first: impl FnOnce(u32)) -> Result {
         with_key!(self.table.key_size(), key, |k| {
             let locked = self.table.lock(k)?;
             let place = locked.find(k).ok_or(ENOENT)?;
-            first(place.elem())?;
+            first(place.elem());
             locked.remove(place);
-            self.table.pool.give(&locked.guard, place.elem());
+            self.recency.removed(&self.table, place.elem());
+            self.table.pool.give(locked.guard.cpu(), place.elem());
             Ok(())
         })
     }
@@ -148,19 +253,8 @@ impl Hash {
         self.table.next_key(key, out)
     }
 
-    fn copy_out(&self, e: u32, out: &mut [u8]) -> Result {
-        words::load(self.table.extra(e).ok_or(ENOENT)?, out);
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-impl Hash {
-    /// A map of so many buckets, for tests.
-    pub(super) fn with_buckets(spec: &MapSpec, buckets: u32) -> Result<Self> {
-        let extra = words::words_of(spec.value_size as usize);
-        Ok(Hash {
-            table: Table::with_buckets(spec, extra, buckets)?,
-        })
+    #[cold]
+    fn free(&self, e: u32) {
+        self.table.pool.give(cpus::current(), e);
     }
 }

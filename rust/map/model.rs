@@ -39,7 +39,11 @@ impl Rng {
     }
 }
 
-/// A map and what must be in it.
+fn is_array(ty: MapType) -> bool {
+    matches!(ty, MapType::Array | MapType::PercpuArray)
+}
+
+/// A map and what must be in it: values as user space sees them.
 pub(super) struct Model {
     map: Map,
     rng: Rng,
@@ -51,7 +55,7 @@ impl Model {
     pub(super) fn new(map: Map, seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let s = *map.spec();
-        let array = s.ty == MapType::Array;
+        let array = is_array(s.ty);
         let n = u64::from(s.max_entries) * 3 / 2 + 2;
         let keys: BTreeSet<Vec<u8>> = (0..n)
             .map(|i| match array {
@@ -59,7 +63,7 @@ impl Model {
                 false => rng.bytes(s.key_size as usize),
             })
             .collect();
-        let zero = vec![0; s.value_size as usize];
+        let zero = vec![0; map.user_value_size(0)];
         let all = |i: &u32| i.to_ne_bytes().to_vec();
         let is = match array {
             true => (0..s.max_entries)
@@ -73,6 +77,11 @@ impl Model {
             keys: keys.into_iter().collect(),
             is,
         }
+    }
+
+    /// Uses `n` of the keys only.
+    pub(super) fn use_keys(&mut self, n: usize) {
+        self.keys.truncate(n);
     }
 
     /// Does `n` operations.
@@ -90,37 +99,97 @@ impl Model {
             if i % 64 == 0 {
                 self.walk();
             }
-            if i % 512 == 511 && self.map.spec.ty != MapType::Array {
+            if i % 512 == 511 && !is_array(self.map.spec.ty) {
                 self.empty();
             }
         }
         self.walk();
     }
 
+    /// A random value as user space gives it; what is between two CPUs' values is zero.
+    fn value(&mut self) -> Vec<u8> {
+        let size = self.map.spec.value_size as usize;
+        let mut v = vec![0; self.map.user_value_size(0)];
+        for one in v.chunks_mut(size.next_multiple_of(8)) {
+            let n = size.min(one.len());
+            one[..n].copy_from_slice(&self.rng.bytes(n));
+        }
+        v
+    }
+
     fn update(&mut self, key: &[u8]) {
-        let value = self.rng.bytes(self.map.spec.value_size as usize);
+        let value = self.value();
         let flags = self.rng.below(4);
+        let want = self.may_update(key, flags);
+        assert_eq!(self.map.update(key, &value, flags), want);
+        if want.is_ok() {
+            self.is.insert(key.to_vec(), value);
+        }
+        self.lookup(key);
+        if self.map.spec.ty.is_percpu() {
+            self.update_some_cpus(key);
+        }
+    }
+
+    fn may_update(&self, key: &[u8], flags: u64) -> Result {
         let there = self.is.contains_key(key);
-        let array = self.map.spec.ty == MapType::Array;
         let full = self.is.len() == self.map.spec.max_entries as usize;
-        let want = match flags {
-            3 => Err(EINVAL),
-            _ if array && !there => Err(E2BIG),
+        match flags {
+            // In-tree takes this one for values of CPUs.
+            3 if !self.map.spec.ty.is_percpu() => Err(EINVAL),
+            _ if is_array(self.map.spec.ty) && !there => Err(E2BIG),
             1 if there => Err(EEXIST),
             2 if !there => Err(ENOENT),
             _ if !there && full => Err(E2BIG),
             _ => Ok(()),
+        }
+    }
+
+    /// Updates of one CPU's value or of all with one, by user space or a program.
+    fn update_some_cpus(&mut self, key: &[u8]) {
+        let size = self.map.spec.value_size as usize;
+        let padded = size.next_multiple_of(8);
+        let one = self.rng.bytes(size);
+        let cpu = self.rng.below(cpus::ids() as u64) as usize;
+        let want = self.may_update(key, 0);
+        let all = match self.rng.below(3) {
+            0 => {
+                assert_eq!(self.map.update(key, &one, F_ALL_CPUS), want);
+                true
+            }
+            1 => {
+                assert_eq!(
+                    self.map.update(key, &one, F_CPU | ((cpu as u64) << 32)),
+                    want
+                );
+                false
+            }
+            _ => {
+                cpus::set_current(cpu);
+                assert_eq!(self.map.prog_update(key.into(), one[..].into(), 0), want);
+                false
+            }
         };
-        assert_eq!(self.map.update(key, &value, flags), want);
         if want.is_ok() {
-            self.is.insert(key.to_vec(), value);
+            let zero = vec![0; self.map.user_value_size(0)];
+            let v = self.is.entry(key.to_vec()).or_insert(zero);
+            for (i, v) in v.chunks_mut(padded).enumerate() {
+                if all || i == cpu {
+                    v[..size].copy_from_slice(&one);
+                }
+            }
+            let mut got = vec![0; size];
+            self.map
+                .lookup(key, &mut got, F_CPU | ((cpu as u64) << 32))
+                .unwrap();
+            assert_eq!(got, one);
         }
         self.lookup(key);
     }
 
     fn delete(&mut self, key: &[u8]) {
         let want = match self.map.spec.ty {
-            MapType::Array => Err(EINVAL),
+            ty if is_array(ty) => Err(EINVAL),
             _ => self.is.remove(key).map(drop).ok_or(ENOENT),
         };
         assert_eq!(self.map.delete(key), want);
@@ -128,10 +197,10 @@ impl Model {
     }
 
     fn lookup_and_delete(&mut self, key: &[u8]) {
-        let mut out = vec![0; self.map.spec.value_size as usize];
+        let mut out = vec![0; self.map.user_value_size(0)];
         let got = self.map.lookup_and_delete(key, &mut out).map(|()| out);
         let want = match self.map.spec.ty {
-            MapType::Array => Err(ENOTSUPP),
+            ty if is_array(ty) => Err(ENOTSUPP),
             _ => self.is.remove(key).ok_or(ENOENT),
         };
         assert_eq!(got, want);
@@ -139,8 +208,8 @@ impl Model {
     }
 
     fn lookup(&mut self, key: &[u8]) {
-        let mut out = vec![0; self.map.spec.value_size as usize];
-        let got = self.map.lookup(key, &mut out).map(|()| &out);
+        let mut out = vec![0; self.map.user_value_size(0)];
+        let got = self.map.lookup(key, &mut out, 0).map(|()| &out);
         assert_eq!(got, self.is.get(key).ok_or(ENOENT));
         assert_eq!(
             self.map.lookup_addr(key).is_some(),
@@ -151,7 +220,7 @@ impl Model {
     /// Updates of one value leave the others as they are.
     fn write_in_place(&mut self, key: &[u8]) {
         if self.is.contains_key(key) {
-            let value = self.rng.bytes(self.map.spec.value_size as usize);
+            let value = self.value();
             assert_eq!(self.map.update(key, &value, 2), Ok(()));
             self.is.insert(key.to_vec(), value);
         }

@@ -11,7 +11,6 @@
 //! makes the old element the new spare, so a full map can still be updated.
 
 use crate::sys::cpus;
-use crate::sys::maplock::MapGuard;
 use crate::sys::region::Region;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 use kernel::prelude::*;
@@ -75,8 +74,7 @@ impl Pool {
 
     /// A free element; none when all entries are in use.
     #[inline]
-    pub(super) fn take(&self, guard: &MapGuard<'_>) -> Option<u32> {
-        let cpu = guard.cpu();
+    pub(super) fn take(&self, cpu: usize) -> Option<u32> {
         if let Some(e) = self.locals.get(cpu).and_then(|l| self.pop(l)) {
             return Some(e);
         }
@@ -103,8 +101,8 @@ impl Pool {
 
     /// Gives back an element that nobody can find any more.
     #[inline]
-    pub(super) fn give(&self, guard: &MapGuard<'_>, e: u32) {
-        let (Some(local), Some(link)) = (self.locals.get(guard.cpu()), self.link(e)) else {
+    pub(super) fn give(&self, cpu: usize, e: u32) {
+        let (Some(local), Some(link)) = (self.locals.get(cpu), self.link(e)) else {
             return;
         };
         let mut top = local.top.load(Relaxed);
@@ -118,17 +116,16 @@ impl Pool {
         }
     }
 
-    /// The CPU's spare element. Only the holder of a map lock asks, so nobody else on this CPU
-    /// does meanwhile.
+    /// The CPU's spare element. Only who holds a map lock there asks, so nobody else does meanwhile.
     #[inline]
-    pub(super) fn spare(&self, guard: &MapGuard<'_>) -> Option<u32> {
-        Some(self.locals.get(guard.cpu())?.spare.load(Relaxed))
+    pub(super) fn spare(&self, cpu: usize) -> Option<u32> {
+        Some(self.locals.get(cpu)?.spare.load(Relaxed))
     }
 
     /// Makes `e` the CPU's spare element: the one before is in use now, in its place.
     #[inline]
-    pub(super) fn set_spare(&self, guard: &MapGuard<'_>, e: u32) {
-        if let Some(local) = self.locals.get(guard.cpu()) {
+    pub(super) fn set_spare(&self, cpu: usize, e: u32) {
+        if let Some(local) = self.locals.get(cpu) {
             local.spare.store(e, Relaxed);
         }
     }
@@ -152,24 +149,20 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::maplock::MapLock;
 
     #[test]
     fn gives_each_element_once_and_all_of_them() {
         let pool = Pool::new(10, None).unwrap();
-        let lock = MapLock::default();
         let mut seen: Vec<u32> = Vec::new();
         for _ in 0..3 {
             for i in 0..10 {
-                cpus::set_current(i);
-                seen.push(pool.take(&lock.lock().unwrap()).unwrap());
+                seen.push(pool.take(i % cpus::ids()).unwrap());
             }
-            assert_eq!(pool.take(&lock.lock().unwrap()), None);
+            assert_eq!(pool.take(1), None);
             seen.sort_unstable();
             assert_eq!(seen, (0..10).collect::<Vec<_>>());
             for (i, e) in seen.drain(..).enumerate() {
-                cpus::set_current(i / 2);
-                pool.give(&lock.lock().unwrap(), e);
+                pool.give(i / 2 % cpus::ids(), e);
             }
         }
     }
@@ -177,13 +170,10 @@ mod tests {
     #[test]
     fn spares_are_beyond_the_entries() {
         let pool = Pool::new(3, None).unwrap();
-        let lock = MapLock::default();
         for c in 0..cpus::ids() {
-            cpus::set_current(c);
-            let g = lock.lock().unwrap();
-            assert_eq!(pool.spare(&g), Some(3 + c as u32));
-            pool.set_spare(&g, c as u32);
-            assert_eq!(pool.spare(&g), Some(c as u32));
+            assert_eq!(pool.spare(c), Some(3 + c as u32));
+            pool.set_spare(c, c as u32);
+            assert_eq!(pool.spare(c), Some(c as u32));
         }
         assert_eq!(pool.len(), 3 + cpus::ids());
     }
@@ -191,32 +181,30 @@ mod tests {
     #[test]
     fn threads_share_it_exactly() {
         let pool = Pool::new(64, None).unwrap();
-        let locks: Vec<MapLock> = (0..4).map(|_| MapLock::default()).collect();
         std::thread::scope(|s| {
-            for lock in &locks {
+            for cpu in 0..4 {
                 let pool = &pool;
                 s.spawn(move || {
                     let mut mine = Vec::new();
                     for round in 0..20_000u32 {
                         if round % 3 != 2 {
-                            mine.extend(pool.take(&lock.lock().unwrap()));
+                            mine.extend(pool.take(cpu));
                         } else if let Some(e) = mine.pop() {
-                            pool.give(&lock.lock().unwrap(), e);
+                            pool.give(cpu, e);
                         }
                         if mine.len() > 20 {
                             for e in mine.drain(..) {
-                                pool.give(&lock.lock().unwrap(), e);
+                                pool.give(cpu, e);
                             }
                         }
                     }
                     for e in mine {
-                        pool.give(&lock.lock().unwrap(), e);
+                        pool.give(cpu, e);
                     }
                 });
             }
         });
-        let mut all: Vec<u32> =
-            std::iter::from_fn(|| pool.take(&locks[0].lock().unwrap())).collect();
+        let mut all: Vec<u32> = std::iter::from_fn(|| pool.take(0)).collect();
         all.sort_unstable();
         assert_eq!(all, (0..64).collect::<Vec<_>>());
     }

@@ -35,6 +35,9 @@ const IN_TREE_HASH_ELEM: u64 = 48;
 /// More entries than this and the in-tree table of buckets would pass 4 GiB.
 const HASH_ENTRIES_MAX: u32 = 1 << 27;
 
+/// Bytes of a value for each CPU at most.
+const PERCPU_VALUE_MAX: u64 = 32 << 10;
+
 /// A map as `MAP_CREATE` describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapSpec {
@@ -67,16 +70,59 @@ impl MapSpec {
     /// type cannot have; `E2BIG` for too large ones; `ENOTSUPP` for an LRU map that is not
     /// preallocated.
     pub fn check(&self, sys_admin: impl FnOnce() -> bool) -> Result {
-        if self.extra != 0 {
+        if self.extra != 0 && self.ty != MapType::BloomFilter {
             return Err(EINVAL);
         }
         if self.node().is_some_and(|node| !node_online(node)) {
             return Err(EINVAL);
         }
         match self.ty {
-            MapType::Array => self.check_array(),
-            MapType::Hash => self.check_hash(sys_admin),
+            MapType::Array | MapType::PercpuArray => self.check_array(),
+            MapType::Hash | MapType::PercpuHash | MapType::LruHash | MapType::LruPercpuHash => {
+                self.check_hash(sys_admin)
+            }
+            MapType::Queue | MapType::Stack => self.check_queue(),
+            MapType::BloomFilter => match u64::from(self.value_size) > KMALLOC_MAX {
+                true => Err(E2BIG),
+                false => Ok(()),
+            },
             MapType::ProgArray => Err(EINVAL),
+        }
+    }
+
+    /// Checks what comes after the check of permissions.
+    ///
+    /// # Errors
+    ///
+    /// `E2BIG` for too many entries; `EINVAL` for a Bloom filter that cannot be; `ENOTSUPP` for LRU
+    /// lists by CPU, which are not there.
+    pub(super) fn check_late(&self) -> Result {
+        match self.ty {
+            MapType::Hash | MapType::PercpuHash | MapType::LruHash | MapType::LruPercpuHash => {
+                if self.max_entries > HASH_ENTRIES_MAX {
+                    return Err(E2BIG);
+                }
+                match self.has(NO_COMMON_LRU) {
+                    true => Err(ENOTSUPP),
+                    false => Ok(()),
+                }
+            }
+            MapType::BloomFilter => {
+                let good = self.key_size == 0
+                    && self.value_size != 0
+                    && self.max_entries != 0
+                    && self.flags_ok(NUMA_NODE | ZERO_SEED)
+                    && self.extra & !0xf == 0;
+                match good {
+                    true => Ok(()),
+                    false => Err(EINVAL),
+                }
+            }
+            MapType::Array
+            | MapType::PercpuArray
+            | MapType::Queue
+            | MapType::Stack
+            | MapType::ProgArray => Ok(()),
         }
     }
 
@@ -101,20 +147,31 @@ impl MapSpec {
             || self.key_size != 4
             || self.value_size == 0
             || !self.flags_ok(NUMA_NODE)
+            || (self.ty.is_percpu() && self.has(NUMA_NODE))
         {
             return Err(EINVAL);
         }
         if i32::try_from(self.value_size).is_err() {
             return Err(E2BIG);
         }
-        Ok(())
+        self.check_percpu_value()
     }
 
     fn check_hash(&self, sys_admin: impl FnOnce() -> bool) -> Result {
         if self.has(ZERO_SEED) && !sys_admin() {
             return Err(EPERM);
         }
-        if !self.flags_ok(NO_PREALLOC | NUMA_NODE | ZERO_SEED) {
+        if !self.flags_ok(NO_PREALLOC | NO_COMMON_LRU | NUMA_NODE | ZERO_SEED) {
+            return Err(EINVAL);
+        }
+        let lru = matches!(self.ty, MapType::LruHash | MapType::LruPercpuHash);
+        if !lru && self.has(NO_COMMON_LRU) {
+            return Err(EINVAL);
+        }
+        if lru && self.has(NO_PREALLOC) {
+            return Err(ENOTSUPP);
+        }
+        if self.has(NUMA_NODE) && (self.ty.is_percpu() || self.has(NO_COMMON_LRU)) {
             return Err(EINVAL);
         }
         if self.max_entries == 0 || self.key_size == 0 || self.value_size == 0 {
@@ -124,12 +181,26 @@ impl MapSpec {
         if size >= KMALLOC_MAX.saturating_sub(IN_TREE_HASH_ELEM) {
             return Err(E2BIG);
         }
+        self.check_percpu_value()
+    }
+
+    fn check_queue(&self) -> Result {
+        if self.max_entries == 0
+            || self.key_size != 0
+            || self.value_size == 0
+            || !self.flags_ok(NUMA_NODE)
+        {
+            return Err(EINVAL);
+        }
+        if u64::from(self.value_size) > KMALLOC_MAX {
+            return Err(E2BIG);
+        }
         Ok(())
     }
 
-    /// Whether a hash has too many entries; found out after the check of permissions.
-    pub(super) fn check_hash_entries(&self) -> Result {
-        if self.max_entries > HASH_ENTRIES_MAX {
+    fn check_percpu_value(&self) -> Result {
+        let padded = u64::from(self.value_size).next_multiple_of(8);
+        if self.ty.is_percpu() && padded > PERCPU_VALUE_MAX {
             return Err(E2BIG);
         }
         Ok(())

@@ -2,7 +2,6 @@
 
 //! For tests: one map used by many threads at once.
 
-use super::hash::Hash;
 use super::model::{spec, Rng};
 use super::*;
 use core::sync::atomic::AtomicBool;
@@ -56,10 +55,10 @@ fn churn(map: &Map) {
             while !done.load(Relaxed) {
                 let k = rng.below(STABLE);
                 assert!(map.lookup_addr(&key(k, size)).is_some(), "{k} is missed");
-                map.lookup(&key(k, size), &mut out).unwrap();
+                map.lookup(&key(k, size), &mut out, 0).unwrap();
                 check(k, &out);
                 let k = STABLE + rng.below(ALL - STABLE);
-                if map.lookup(&key(k, size), &mut out).is_ok() {
+                if map.lookup(&key(k, size), &mut out, 0).is_ok() {
                     check(k, &out);
                 }
                 let k = ALL + rng.below(1000);
@@ -117,7 +116,7 @@ fn hash_under_churn() {
 fn hash_of_one_bucket_under_churn() {
     for key_size in [8, 24] {
         let spec = hash_spec(key_size);
-        let kind = Kind::Hash(Hash::with_buckets(&spec, 1).unwrap());
+        let kind = Kind::Hash(hash::Plain::with_buckets(&spec, 1).unwrap());
         churn(&Map {
             kind,
             spec,
@@ -161,4 +160,57 @@ fn full_maps_stay_exactly_full() {
     }
     assert_eq!(map.update(&[255; 8], &out, 0), Err(E2BIG));
     map.update(&[0; 8], &out, 2).unwrap();
+}
+
+/// The values are of key `k`, if not of one update: those of CPUs change in place.
+fn whose(k: u64, got: &[u8]) {
+    let mut words = got
+        .chunks(8)
+        .map(|c| u64::from_ne_bytes(c.try_into().unwrap()));
+    assert!(words.all(|w| w >> 32 == k));
+}
+
+#[test]
+fn lru_maps_lose_entries_but_nothing_else() {
+    for (ty, key_size) in [
+        (MapType::LruHash, 8),
+        (MapType::LruHash, 24),
+        (MapType::LruPercpuHash, 8),
+    ] {
+        let map = Map::new(&spec(ty, key_size, 8 * WORDS as u32, 50)).unwrap();
+        let flags = if ty.is_percpu() { F_ALL_CPUS } else { 0 };
+        thread::scope(|s| {
+            for t in 0..4 {
+                let map = &map;
+                s.spawn(move || {
+                    let mut rng = Rng::new(t);
+                    let mut out = vec![0; map.user_value_size(0)];
+                    for round in 0..10_000 {
+                        let k = rng.below(200);
+                        match rng.below(4) {
+                            0 => drop(map.delete(&key(k, key_size))),
+                            1 => drop(map.lookup_addr(&key(k, key_size))),
+                            2 if map.lookup(&key(k, key_size), &mut out, 0).is_ok() => {
+                                whose(k, &out);
+                            }
+                            _ => {
+                                let v = value(k, round);
+                                map.update(&key(k, key_size), &v, flags).unwrap();
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        for k in 1000..1050 {
+            map.update(&key(k, key_size), &value(k, 0), flags).unwrap();
+        }
+        let mut next = vec![0; key_size as usize];
+        let mut n = 0;
+        while map.next_key(None, &mut next).is_ok() {
+            map.delete(&next).unwrap();
+            n += 1;
+        }
+        assert_eq!(n, 50);
+    }
 }

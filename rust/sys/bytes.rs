@@ -71,6 +71,22 @@ impl<'a> Bytes<'a> {
         // SAFETY: `off` is within the readable bytes.
         Some(unsafe { ptr::read_volatile(self.ptr.add(off)) })
     }
+
+    /// The `len` bytes from `off` on.
+    #[inline]
+    pub(crate) fn part(self, off: usize, len: usize) -> Option<Bytes<'a>> {
+        if off.checked_add(len)? > self.len {
+            return None;
+        }
+        // SAFETY: `off` is within the readable bytes or just past them.
+        let ptr = unsafe { self.ptr.add(off) };
+        // INVARIANT: `len` bytes from `off` on are within the readable ones.
+        Some(Bytes {
+            ptr,
+            len,
+            bytes: PhantomData,
+        })
+    }
 }
 
 impl<'a> From<&'a [u8]> for Bytes<'a> {

@@ -11,6 +11,18 @@ use crate::sys::bytes::Bytes;
 use crate::sys::random::unguessable;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+/// Calls `$call` with `$key` (bytes of `$size`) in the form that suits its size.
+macro_rules! with_key {
+    ($size:expr, $bytes:expr, |$key:ident| $call:expr) => {
+        if $size <= $crate::map::words::WORD {
+            let $key = $crate::map::hash::key::Word::new($bytes);
+            $call
+        } else {
+            let $key = $crate::map::hash::key::Long::new($bytes);
+            $call
+        }
+    };
+}
 /// The secret that keys one map's hash.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::map) struct Seed {
@@ -35,6 +47,21 @@ impl Seed {
             first: 0x243f_6a88_85a3_08d3,
             second: 0x9e37_79b9_7f4a_7c15,
         }
+    }
+
+    /// The hash of a key that an element holds.
+    pub(in crate::map) fn hash(self, key: &[AtomicU64]) -> u64 {
+        match key {
+            [word] => self.one(word.load(Relaxed)),
+            _ => hash_words(self, key.len(), |i| {
+                key.get(i).map_or(0, |w| w.load(Relaxed))
+            }),
+        }
+    }
+
+    /// The hash of these bytes.
+    pub(in crate::map) fn hash_bytes(self, bytes: Bytes<'_>) -> u64 {
+        with_key!(bytes.len(), bytes, |k| k.hash(self))
     }
 
     #[inline(always)]
@@ -161,21 +188,8 @@ impl Key for Long<'_> {
             return false;
         };
         words::store(slot, self.bytes);
-        let word = |i: usize| slot.get(i).map_or(0, |w| w.load(Relaxed));
-        hash_words(seed, slot.len(), word) == hash
+        seed.hash(slot) == hash
     }
 }
 
-/// Calls `$call` with `$key` (bytes of `$size`) in the form that suits its size.
-macro_rules! with_key {
-    ($size:expr, $bytes:expr, |$key:ident| $call:expr) => {
-        if $size <= $crate::map::words::WORD {
-            let $key = $crate::map::hash::key::Word::new($bytes);
-            $call
-        } else {
-            let $key = $crate::map::hash::key::Long::new($bytes);
-            $call
-        }
-    };
-}
 pub(in crate::map) use with_key;

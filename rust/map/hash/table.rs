@@ -33,7 +33,7 @@ const MORE_LOOKS: u32 = 1 << 16;
 /// Steps on a chain between two looks at the version.
 const CHAIN_CHECK: u32 = 32;
 
-/// Buckets and elements; each element has the key, then words for its user.
+/// Buckets and elements; each element has the key, then words for the table's user.
 pub(in crate::map) struct Table {
     seed: Seed,
     buckets: Region<Bucket>,
@@ -42,8 +42,9 @@ pub(in crate::map) struct Table {
     stride: usize,
     key_size: usize,
     key_words: usize,
-    /// Bytes of these words.
-    key_bytes: usize,
+    /// Where the value starts in an element: words and bytes.
+    value_at: usize,
+    value_bytes: usize,
     pub(in crate::map) pool: Pool,
 }
 
@@ -88,26 +89,31 @@ pub(in crate::map) struct Locked<'a> {
 }
 
 impl Table {
-    /// A table for the map, whose elements have `extra` words after the key.
+    /// A table for the map, whose elements have `notes` words after the key, then `value` words.
     ///
     /// # Errors
     ///
     /// `E2BIG` for too many entries, `ENOMEM`.
-    pub(in crate::map) fn new(spec: &MapSpec, extra: usize) -> Result<Self> {
-        spec.check_hash_entries()?;
+    pub(in crate::map) fn new(spec: &MapSpec, notes: usize, value: usize) -> Result<Self> {
         let buckets = spec
             .max_entries
             .div_ceil(LOAD)
             .checked_next_power_of_two()
             .ok_or(E2BIG)?;
-        Self::with_buckets(spec, extra, buckets)
+        Self::with_buckets(spec, notes, value, buckets)
     }
 
     /// A table of so many buckets, a power of two.
-    pub(in crate::map) fn with_buckets(spec: &MapSpec, extra: usize, buckets: u32) -> Result<Self> {
+    pub(in crate::map) fn with_buckets(
+        spec: &MapSpec,
+        notes: usize,
+        value: usize,
+        buckets: u32,
+    ) -> Result<Self> {
         let key_size = spec.key_size as usize;
         let key_words = words_of(key_size);
-        let stride = key_words.checked_add(extra).ok_or(E2BIG)?;
+        let value_at = key_words.checked_add(notes).ok_or(E2BIG)?;
+        let stride = value_at.checked_add(value).ok_or(E2BIG)?;
         let seed = if spec.has(ZERO_SEED) {
             Seed::fixed()
         } else {
@@ -117,7 +123,7 @@ impl Table {
         let pool = Pool::new(spec.max_entries, spec.node())?;
         let words = pool.len().checked_mul(stride).ok_or(ENOMEM)?;
         let elems = Region::new(words, spec.node())?;
-        let key_bytes = key_words.wrapping_mul(words::WORD);
+        let value_bytes = value_at.wrapping_mul(words::WORD);
         Ok(Table {
             seed,
             buckets,
@@ -125,7 +131,8 @@ impl Table {
             stride,
             key_size,
             key_words,
-            key_bytes,
+            value_at,
+            value_bytes,
             pool,
         })
     }
@@ -134,6 +141,14 @@ impl Table {
     #[inline(always)]
     pub(in crate::map) fn key_size(&self) -> usize {
         self.key_size
+    }
+
+    /// The value's words in element `e`.
+    #[inline]
+    pub(in crate::map) fn value(&self, e: u32) -> Option<&[AtomicU64]> {
+        let off = self.off(e);
+        self.elems
+            .get(off.checked_add(self.value_at)?..off.checked_add(self.stride)?)
     }
 
     /// The words after element `e`'s key.
@@ -162,7 +177,7 @@ impl Table {
         self.buckets.at_masked(hash as usize)
     }
 
-    /// The address of the words after the key of `key`'s element, without a lock; 0 for none.
+    /// The address of the value in `key`'s element, without a lock; 0 for none.
     ///
     /// This is what programs call, so it is one straight line for a short key in a slot.
     #[inline(always)]
@@ -188,7 +203,7 @@ impl Table {
             let off = self.off(bucket.slot(slot));
             if let Some(word) = self.elems.get(off) {
                 if key.is_at(&self.elems, off) && (K::WHOLE || bucket.unchanged_since(version)) {
-                    return self.extra_addr_of(word);
+                    return self.value_addr(word);
                 }
             }
         } else if bucket.chain.load(Acquire) == 0 {
@@ -203,14 +218,37 @@ impl Table {
         let word = self
             .find_slowly(key, hash, bucket)
             .and_then(|e| self.elems.get(self.off(e)));
-        word.map_or(0, |w| self.extra_addr_of(w))
+        word.map_or(0, |w| self.value_addr(w))
     }
 
-    /// The address of the words after the key that starts at `word`.
+    /// The address of the value in the element that starts at `word`.
     #[inline(always)]
-    fn extra_addr_of(&self, word: &AtomicU64) -> usize {
+    fn value_addr(&self, word: &AtomicU64) -> usize {
         // An element of the region has all its words there.
-        (core::ptr::from_ref(word) as usize).wrapping_add(self.key_bytes)
+        (core::ptr::from_ref(word) as usize).wrapping_add(self.value_bytes)
+    }
+
+    /// The element of `key`, without a lock.
+    #[inline]
+    pub(in crate::map) fn find(&self, key: Bytes<'_>) -> Option<u32> {
+        with_key!(self.key_size, key, |k| self.find_key(k))
+    }
+
+    #[inline(always)]
+    fn find_key<K: Key>(&self, key: K) -> Option<u32> {
+        let hash = key.hash(self.seed);
+        let bucket = self.bucket(hash);
+        let version = if K::WHOLE { 0 } else { bucket.version() };
+        if let Some(slot) = bucket.tagged(tag(hash)).next() {
+            let e = bucket.slot(slot);
+            if key.is_at(&self.elems, self.off(e)) && (K::WHOLE || bucket.unchanged_since(version))
+            {
+                return Some(e);
+            }
+        } else if bucket.chain.load(Acquire) == 0 {
+            return None;
+        }
+        self.find_slowly(key, hash, bucket)
     }
 
     /// The element of `key`, without a lock, and the look that found it, so that what is read of
@@ -288,6 +326,22 @@ impl Table {
         self.lock_bucket(bucket, hash)
     }
 
+    /// Locks the bucket of the entry that element `e` holds, if it holds one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::lock`].
+    pub(in crate::map) fn lock_elem(&self, e: u32) -> Result<Option<(Locked<'_>, Place)>> {
+        let Some(key) = self.key(e) else {
+            return Ok(None);
+        };
+        // The key may change while it is hashed; then the element is not in that bucket.
+        let hash = self.seed.hash(key);
+        let locked = self.lock_bucket(self.bucket(hash), hash)?;
+        let place = locked.place_of(e);
+        Ok(place.map(|p| (locked, p)))
+    }
+
     #[inline]
     fn lock_bucket<'a>(&'a self, bucket: &'a Bucket, hash: u64) -> Result<Locked<'a>> {
         let guard = bucket.lock.lock()?;
@@ -346,6 +400,27 @@ impl Locked<'_> {
     #[inline]
     pub(in crate::map) fn find<K: Key>(&self, key: K) -> Option<Place> {
         self.table.look(key, self.hash, self.bucket, None)
+    }
+
+    /// Where element `e` is in the bucket.
+    fn place_of(&self, e: u32) -> Option<Place> {
+        let slot = self
+            .bucket
+            .tagged(tag(self.hash))
+            .find(|s| self.bucket.slot(*s) == e);
+        if let Some(slot) = slot {
+            return Some(Place::Slot(slot, e));
+        }
+        let mut before = None;
+        let mut next = self.bucket.chain.load(Acquire);
+        while let Some(at) = next.checked_sub(1) {
+            if at == e {
+                return Some(Place::Chain(before, e));
+            }
+            before = Some(at);
+            next = self.table.pool.link(at)?.load(Acquire);
+        }
+        None
     }
 
     /// Writes `key` to element `e`, which is in nobody's reach yet.

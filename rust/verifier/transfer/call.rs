@@ -235,7 +235,8 @@ impl Verifier<'_> {
     fn check_map_helper(&mut self, row: &Helper, call: &Call) -> Result {
         let Some(map) = call.map else { return Ok(()) };
         let ty = self.map(map)?.ty;
-        if ty == MapType::ProgArray {
+        // Helpers for the others are not there.
+        if !ty.has_lookup() {
             return refuse!(
                 self.log,
                 EINVAL,

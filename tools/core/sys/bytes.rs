@@ -37,6 +37,11 @@ impl Bytes<'_> {
     pub fn u8(self, off: usize) -> Option<u8> {
         self.0.get(off).copied()
     }
+
+    /// The `len` bytes from `off` on.
+    pub fn part(self, off: usize, len: usize) -> Option<Self> {
+        Some(Bytes(self.0.get(off..off.checked_add(len)?)?))
+    }
 }
 
 impl<'a> From<&'a [u8]> for Bytes<'a> {

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where a hash map's values are: in the elements, or apart with one for each CPU.
+
+use super::table::Table;
+use crate::map::percpu::{Cpus, PerCpu};
+use crate::map::spec::MapSpec;
+use crate::map::words::{self, words_of};
+use crate::sys::bytes::Bytes;
+use kernel::prelude::*;
+
+/// The place of the values.
+pub(in crate::map) trait Values: Sized {
+    /// A value is part of its element, and changes by taking another element.
+    const IN_ELEMENT: bool;
+
+    /// Words of an element that the value takes.
+    fn words(spec: &MapSpec) -> usize;
+
+    /// What is needed besides, for so many elements.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`
+    fn new(spec: &MapSpec, elems: usize) -> Result<Self>;
+
+    /// Address of element `e`'s value for a program; 0 for no element.
+    fn addr(&self, table: &Table, e: u32) -> usize;
+
+    /// Sets the value of an element that is not in the table yet.
+    fn init(&self, table: &Table, e: u32, value: Bytes<'_>, which: Cpus);
+
+    /// Sets the value of an element that is.
+    fn set(&self, table: &Table, e: u32, value: Bytes<'_>, which: Cpus);
+
+    /// Copies element `e`'s value out.
+    fn load(&self, table: &Table, e: u32, out: &mut [u8], which: Cpus);
+}
+
+/// Values in the elements.
+pub(in crate::map) struct Inline;
+
+impl Values for Inline {
+    const IN_ELEMENT: bool = true;
+
+    fn words(spec: &MapSpec) -> usize {
+        words_of(spec.value_size as usize)
+    }
+
+    fn new(_spec: &MapSpec, _elems: usize) -> Result<Self> {
+        Ok(Inline)
+    }
+
+    #[inline(always)]
+    fn addr(&self, table: &Table, e: u32) -> usize {
+        table.value(e).map_or(0, |v| v.as_ptr() as usize)
+    }
+
+    #[inline(always)]
+    fn init(&self, table: &Table, e: u32, value: Bytes<'_>, _which: Cpus) {
+        if let Some(words) = table.value(e) {
+            words::store(words, value);
+        }
+    }
+
+    fn set(&self, table: &Table, e: u32, value: Bytes<'_>, which: Cpus) {
+        self.init(table, e, value, which);
+    }
+
+    fn load(&self, table: &Table, e: u32, out: &mut [u8], _which: Cpus) {
+        if let Some(words) = table.value(e) {
+            words::load(words, out);
+        }
+    }
+}
+
+/// A value for each CPU, apart from the elements.
+pub(in crate::map) struct PerCpuValues(PerCpu);
+
+impl Values for PerCpuValues {
+    const IN_ELEMENT: bool = false;
+
+    fn words(_spec: &MapSpec) -> usize {
+        0
+    }
+
+    fn new(spec: &MapSpec, elems: usize) -> Result<Self> {
+        Ok(PerCpuValues(PerCpu::new(spec, elems)?))
+    }
+
+    #[inline(always)]
+    fn addr(&self, _table: &Table, e: u32) -> usize {
+        self.0.addr(e)
+    }
+
+    fn init(&self, _table: &Table, e: u32, value: Bytes<'_>, which: Cpus) {
+        self.0.init(e, value, which);
+    }
+
+    fn set(&self, _table: &Table, e: u32, value: Bytes<'_>, which: Cpus) {
+        self.0.set(e, value, which);
+    }
+
+    fn load(&self, _table: &Table, e: u32, out: &mut [u8], which: Cpus) {
+        self.0.load(e, out, which);
+    }
+}

@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of maps from the outside.
+
+use super::model::{spec, Model, Rng};
+use super::*;
+use kernel::alloc::fail;
+use std::collections::VecDeque;
+
+#[test]
+fn hash_is_its_model() {
+    for (i, key_size) in [1, 2, 4, 7, 8, 9, 12, 16, 20, 64, 100]
+        .into_iter()
+        .enumerate()
+    {
+        for (value_size, entries) in [(8, 1), (1, 2), (12, 5), (64, 16), (3, 100)] {
+            let s = spec(MapType::Hash, key_size, value_size, entries);
+            Model::new(Map::new(&s).unwrap(), i as u64).run(2_000);
+        }
+    }
+}
+
+#[test]
+fn array_is_its_model() {
+    for (value_size, entries) in [(1, 1), (8, 2), (12, 5), (64, 100)] {
+        let s = spec(MapType::Array, 4, value_size, entries);
+        Model::new(Map::new(&s).unwrap(), entries.into()).run(2_000);
+    }
+}
+
+#[test]
+fn making_fails_cleanly_wherever_memory_ends() {
+    for s in good() {
+        let mut points = 0;
+        loop {
+            fail::after(Some(points));
+            let made = Map::new(&s);
+            fail::after(None);
+            match made {
+                Ok(_) => break,
+                Err(e) => assert_eq!(e, ENOMEM),
+            }
+            points += 1;
+        }
+        assert!(points >= 1);
+    }
+}
+
+#[test]
+fn too_large_is_no_overflow() {
+    let huge = [
+        (u32::MAX, 8),
+        (u32::MAX, i32::MAX as u32),
+        (1 << 31, 1 << 30),
+    ];
+    for (entries, value_size) in huge {
+        let s = spec(MapType::Array, 4, value_size, entries);
+        s.check(|| true).unwrap();
+        if u64::from(entries) * u64::from(value_size) > 1 << 46 {
+            assert_eq!(Map::new(&s).err(), Some(ENOMEM));
+        }
+    }
+    let s = spec(MapType::Hash, 4, 8, u32::MAX);
+    s.check(|| true).unwrap();
+    assert_eq!(Map::new(&s).err(), Some(E2BIG));
+}
+
+#[test]
+fn sizes_of_keys_and_values_are_checked() {
+    let map = Map::new(&spec(MapType::Hash, 8, 8, 2)).unwrap();
+    let mut out = [0; 8];
+    assert_eq!(map.update(&[0; 4], &[0; 8], 0), Err(EINVAL));
+    assert_eq!(map.update(&[0; 8], &[0; 9], 0), Err(EINVAL));
+    assert_eq!(map.lookup(&[0; 4], &mut out, 0), Err(EINVAL));
+    assert_eq!(map.lookup(&[0; 8], &mut out[..4], 0), Err(EINVAL));
+    assert_eq!(map.delete(&[0; 16]), Err(EINVAL));
+    assert_eq!(map.next_key(None, &mut out[..4]), Err(EINVAL));
+    assert_eq!(map.next_key(Some(&[0; 4]), &mut out), Err(EINVAL));
+    assert_eq!(map.lookup_addr(&[0; 4]), None);
+}
+
+#[test]
+fn arrays_tell_where_their_values_are() {
+    let map = Map::new(&spec(MapType::Array, 4, 12, 3)).unwrap();
+    let layout = map.array_layout().unwrap();
+    assert_eq!((layout.stride, layout.entries), (16, 3));
+    for i in 0..3u32 {
+        let addr = layout.base + (i * layout.stride) as usize;
+        assert_eq!(map.lookup_addr(&i.to_ne_bytes()), Some(addr));
+    }
+    assert_eq!(map.lookup_addr(&3u32.to_ne_bytes()), None);
+    assert_eq!(map.value_addr(0), Err(ENOTSUPP));
+    let one = Map::new(&spec(MapType::Array, 4, 12, 1)).unwrap();
+    let base = one.array_layout().unwrap().base;
+    assert!(one.facts().direct_value);
+    assert_eq!(one.value_addr(11), Ok(base + 11));
+    assert_eq!(one.value_addr(12), Err(EINVAL));
+}
+
+#[test]
+fn a_map_freezes_once() {
+    let mut s = spec(MapType::Array, 4, 12, 1);
+    s.flags = RDONLY_PROG;
+    let map = Map::new(&s).unwrap();
+    assert!(!map.facts().frozen);
+    assert!(map.freeze());
+    assert!(!map.freeze());
+    assert!(map.facts().frozen);
+}
+
+/// A hash of one bucket, where nearly everything is chained.
+fn one_bucket(ty: MapType, key_size: u32) -> Map {
+    let s = spec(ty, key_size, 8, 60);
+    let kind = match ty {
+        MapType::PercpuHash => Kind::PercpuHash(hash::Percpu::with_buckets(&s, 1).unwrap()),
+        MapType::LruHash => Kind::LruHash(hash::Lru::with_buckets(&s, 1).unwrap()),
+        _ => Kind::Hash(hash::Plain::with_buckets(&s, 1).unwrap()),
+    };
+    let frozen = AtomicBool::new(false);
+    Map {
+        kind,
+        spec: s,
+        frozen,
+    }
+}
+
+#[test]
+fn hash_with_one_bucket_is_its_model() {
+    for (i, key_size) in [4, 8, 16].into_iter().enumerate() {
+        Model::new(one_bucket(MapType::Hash, key_size), i as u64).run(10_000);
+        Model::new(one_bucket(MapType::PercpuHash, key_size), i as u64).run(3_000);
+    }
+}
+
+#[test]
+fn maps_with_values_for_each_cpu_are_their_model() {
+    for (value_size, entries) in [(1, 1), (8, 2), (12, 5), (64, 100)] {
+        let s = spec(MapType::PercpuArray, 4, value_size, entries);
+        Model::new(Map::new(&s).unwrap(), entries.into()).run(2_000);
+        for key_size in [4, 8, 20] {
+            let s = spec(MapType::PercpuHash, key_size, value_size, entries);
+            Model::new(Map::new(&s).unwrap(), entries.into()).run(2_000);
+        }
+    }
+}
+
+#[test]
+fn programs_see_their_own_cpu() {
+    for ty in [
+        MapType::PercpuArray,
+        MapType::PercpuHash,
+        MapType::LruPercpuHash,
+    ] {
+        let map = Map::new(&spec(ty, 4, 12, 3)).unwrap();
+        map.update(&[1, 0, 0, 0], &[7; 12], F_ALL_CPUS).unwrap();
+        let addrs: Vec<usize> = (0..cpus::ids())
+            .map(|c| {
+                cpus::set_current(c);
+                map.lookup_addr(&[1, 0, 0, 0]).unwrap()
+            })
+            .collect();
+        for (i, a) in addrs.iter().enumerate() {
+            assert_eq!(a % 8, 0);
+            assert!(addrs[..i].iter().all(|b| a.abs_diff(*b) >= 12));
+        }
+        assert_eq!(map.lookup_addr(&[9, 0, 0, 0]), None);
+    }
+}
+
+#[test]
+fn flags_of_user_space_are_checked() {
+    let plain = Map::new(&spec(MapType::Hash, 4, 8, 3)).unwrap();
+    let percpu = Map::new(&spec(MapType::PercpuHash, 4, 8, 3)).unwrap();
+    let bad_cpu = F_CPU | ((cpus::ids() as u64) << 32);
+    for (flags, on_plain, on_percpu) in [
+        (0, Ok(()), Ok(())),
+        (3, Ok(()), Ok(())),
+        (F_LOCK, Err(EINVAL), Err(EINVAL)),
+        (F_CPU, Err(EINVAL), Ok(())),
+        (F_ALL_CPUS, Err(EINVAL), Ok(())),
+        (F_CPU | F_ALL_CPUS, Err(EINVAL), Err(EINVAL)),
+        (1 << 32, Err(EINVAL), Err(EINVAL)),
+        (F_CPU | (1 << 32), Err(EINVAL), Ok(())),
+        (bad_cpu, Err(EINVAL), Err(ERANGE)),
+    ] {
+        assert_eq!(plain.check_flags(flags, u64::MAX), on_plain, "{flags:#x}");
+        assert_eq!(percpu.check_flags(flags, u64::MAX), on_percpu, "{flags:#x}");
+    }
+    assert_eq!(percpu.check_flags(1, F_LOCK | F_CPU), Err(EINVAL));
+    assert_eq!(percpu.check_flags(F_ALL_CPUS, F_LOCK | F_CPU), Err(EINVAL));
+}
+
+#[test]
+fn programs_asking_for_a_spin_lock_get_what_in_tree_gives() {
+    let hash = Map::new(&spec(MapType::Hash, 4, 8, 3)).unwrap();
+    let array = Map::new(&spec(MapType::Array, 4, 8, 3)).unwrap();
+    let update = |m: &Map, k: u32, flags| {
+        m.prog_update(k.to_ne_bytes()[..].into(), [0u8; 8][..].into(), flags)
+    };
+    assert_eq!(update(&hash, 0, F_LOCK | 1), Err(EINVAL));
+    assert_eq!(update(&array, 0, F_LOCK), Err(EINVAL));
+    assert_eq!(update(&array, 0, F_LOCK | 1), Err(EEXIST));
+    assert_eq!(update(&array, 3, F_LOCK), Err(E2BIG));
+    assert_eq!(update(&array, 3, F_LOCK | 3), Err(EINVAL));
+}
+
+#[test]
+fn lru_keeps_what_is_used() {
+    let maps = [
+        (MapType::LruHash, 8),
+        (MapType::LruPercpuHash, 8),
+        (MapType::LruHash, 20),
+    ];
+    for (ty, key_size) in maps {
+        let map = Map::new(&spec(ty, key_size, 8, 100)).unwrap();
+        let size = map.user_value_size(0);
+        let key = |k: u32| k.to_ne_bytes().repeat(5)[..key_size as usize].to_vec();
+        for k in 0..100 {
+            map.update(&key(k), &vec![k as u8; size], 1).unwrap();
+        }
+        let mut out = vec![0; size];
+        for k in 100..10_000 {
+            for used in 0..30 {
+                assert!(map.lookup_addr(&key(used)).is_some(), "{used} went for {k}");
+            }
+            map.update(&key(k), &vec![k as u8; size], 0).unwrap();
+            map.lookup(&key(k), &mut out, 0).unwrap();
+            assert_eq!(out, vec![k as u8; size]);
+            assert_eq!(map.update(&key(k), &out, 1), Err(EEXIST));
+        }
+        let there = (0..10_000).filter(|k| map.lookup(&key(*k), &mut out, 0).is_ok());
+        assert_eq!(there.count(), 100);
+        assert_eq!(map.update(&key(1 << 30), &out, 2), Err(ENOENT));
+    }
+}
+
+#[test]
+fn lru_below_its_size_is_a_hash() {
+    for key_size in [4, 8, 20] {
+        for ty in [MapType::LruHash, MapType::LruPercpuHash] {
+            let mut model = Model::new(Map::new(&spec(ty, key_size, 8, 500)).unwrap(), 1);
+            model.use_keys(400);
+            model.run(3_000);
+        }
+        let mut model = Model::new(one_bucket(MapType::LruHash, key_size), 2);
+        model.use_keys(50);
+        model.run(3_000);
+    }
+}
+
+#[test]
+fn lru_of_used_entries_still_takes_new_ones() {
+    for map in [
+        Map::new(&spec(MapType::LruHash, 8, 8, 1000)).unwrap(),
+        one_bucket(MapType::LruHash, 8),
+    ] {
+        for k in 0..5000u64 {
+            map.update(&k.to_ne_bytes(), &k.to_ne_bytes(), 1).unwrap();
+            assert!(map.lookup_addr(&k.to_ne_bytes()).is_some());
+        }
+    }
+}
+
+#[test]
+fn queues_and_stacks_are_their_model() {
+    for ty in [MapType::Queue, MapType::Stack] {
+        for (value_size, entries) in [(4, 1), (8, 3), (20, 10)] {
+            let map = Map::new(&spec(ty, 0, value_size, entries)).unwrap();
+            let mut rng = Rng::new(entries.into());
+            let mut is = VecDeque::new();
+            for _ in 0..5_000 {
+                let mut out = vec![9; value_size as usize];
+                let v = rng.bytes(value_size as usize);
+                let full = is.len() == entries as usize;
+                match rng.below(6) {
+                    0 | 1 => {
+                        let want = if full { Err(E2BIG) } else { Ok(()) };
+                        assert_eq!(map.update(&[], &v, 0), want);
+                        if !full {
+                            is.push_back(v);
+                        }
+                    }
+                    2 => {
+                        assert_eq!(map.update(&[], &v, 2), Ok(()));
+                        if full {
+                            is.pop_front();
+                        }
+                        is.push_back(v);
+                    }
+                    3 => {
+                        assert_eq!(map.update(&[], &v, 1), Err(EINVAL));
+                        let next = match ty {
+                            MapType::Queue => is.front(),
+                            _ => is.back(),
+                        };
+                        let got = map.lookup(&[], &mut out, 0).map(|()| &out);
+                        assert_eq!(got, next.ok_or(ENOENT));
+                    }
+                    _ => {
+                        let next = match ty {
+                            MapType::Queue => is.pop_front(),
+                            _ => is.pop_back(),
+                        };
+                        let got = map.lookup_and_delete(&[], &mut out).map(|()| out);
+                        assert_eq!(got, next.ok_or(ENOENT));
+                    }
+                }
+            }
+            assert_eq!(map.delete(&[]), Err(EINVAL));
+            assert_eq!(map.next_key(None, &mut []), Err(EINVAL));
+            assert_eq!(map.lookup_addr(&[]), None);
+        }
+    }
+}
+
+/// All types that can be made, with a description that can be.
+fn good() -> impl Iterator<Item = MapSpec> {
+    MapType::ALL.into_iter().filter_map(|ty| match ty {
+        MapType::ProgArray => None,
+        MapType::Queue | MapType::Stack | MapType::BloomFilter => Some(spec(ty, 0, 8, 10)),
+        _ => Some(spec(ty, 4, 8, 10)),
+    })
+}
+
+#[test]
+fn descriptions_are_checked_as_in_tree() {
+    use super::spec::*;
+    let check = |s: MapSpec| match s.check(|| false) {
+        Ok(()) => Map::new(&s).map(drop),
+        Err(e) => Err(e),
+    };
+    for s in good() {
+        let ty = s.ty;
+        let with = |f: &dyn Fn(&mut MapSpec)| {
+            let mut s = s;
+            f(&mut s);
+            check(s)
+        };
+        let keyless = s.key_size == 0;
+        let lru = matches!(ty, MapType::LruHash | MapType::LruPercpuHash);
+        let hash = lru || matches!(ty, MapType::Hash | MapType::PercpuHash);
+        assert_eq!(with(&|_| ()), Ok(()));
+        assert_eq!(with(&|s| s.max_entries = 0), Err(EINVAL));
+        assert_eq!(with(&|s| s.value_size = 0), Err(EINVAL));
+        assert_eq!(with(&|s| s.flags = RDONLY_PROG | WRONLY_PROG), Err(EINVAL));
+        assert_eq!(with(&|s| s.flags = RDONLY | WRONLY), Ok(()));
+        assert_eq!(with(&|s| s.flags = 1 << 20), Err(EINVAL));
+        let key = if keyless { Err(EINVAL) } else { Ok(()) };
+        assert_eq!(with(&|s| s.key_size = 4), key);
+        if !keyless {
+            assert_eq!(with(&|s| s.key_size = 0), Err(EINVAL));
+        }
+        let bloom = ty == MapType::BloomFilter;
+        assert_eq!(
+            with(&|s| s.extra = 3),
+            if bloom { Ok(()) } else { Err(EINVAL) }
+        );
+        assert_eq!(with(&|s| s.extra = 16), Err(EINVAL));
+        let node = if ty.is_percpu() { Err(EINVAL) } else { Ok(()) };
+        assert_eq!(with(&|s| s.flags = NUMA_NODE), node);
+        let offline = |s: &mut MapSpec| (s.flags, s.numa_node) = (NUMA_NODE, 1);
+        assert_eq!(with(&offline), Err(EINVAL));
+        let large = if ty == MapType::Array {
+            Ok(())
+        } else {
+            Err(E2BIG)
+        };
+        assert_eq!(with(&|s| s.value_size = (4 << 20) + 1), large);
+        let percpu = if ty.is_percpu() { Err(E2BIG) } else { Ok(()) };
+        assert_eq!(with(&|s| s.value_size = (32 << 10) + 1), percpu);
+        let seed = match ty {
+            MapType::BloomFilter => Ok(()),
+            _ if hash => Err(EPERM),
+            _ => Err(EINVAL),
+        };
+        assert_eq!(with(&|s| s.flags = ZERO_SEED), seed);
+        let lazy = match hash {
+            true if lru => Err(ENOTSUPP),
+            true => Ok(()),
+            false => Err(EINVAL),
+        };
+        assert_eq!(with(&|s| s.flags = NO_PREALLOC), lazy);
+        let lists = if lru { Err(ENOTSUPP) } else { Err(EINVAL) };
+        assert_eq!(with(&|s| s.flags = NO_COMMON_LRU), lists);
+        if hash {
+            assert_eq!(with(&|s| s.max_entries = (1 << 27) + 1), Err(E2BIG));
+        }
+    }
+}
