@@ -230,6 +230,16 @@ pub fn lookup(id: i32, prog: ProgType, caps: Caps) -> Option<&'static Helper> {
         .filter(|row| row.types.contains(prog) && caps.has(row.cap))
 }
 
+/// How many arguments helper number `id` takes: 5 at most, which is also the answer for a number
+/// that has no row.
+pub fn arg_count(id: i32) -> u8 {
+    let row = HELPERS.binary_search_by_key(&id, |row| row.id);
+    let row = row.ok().and_then(|row| HELPERS.get(row));
+    let Some(helper) = row else { return 5 };
+    let args = helper.args.iter().take_while(|arg| **arg != Arg::None);
+    u8::try_from(args.count()).unwrap_or(5)
+}
+
 /// The name of helper number `id` without `bpf_`, if there is such a number.
 pub fn name(id: i32) -> Option<&'static str> {
     NAMES.get(usize::try_from(id).ok()?).copied()
@@ -243,6 +253,14 @@ mod tests {
         bpf: true,
         perfmon: true,
     };
+
+    #[test]
+    fn arg_counts() {
+        assert_eq!(arg_count(1), 2);
+        assert_eq!(arg_count(2), 4);
+        assert_eq!(arg_count(5), 0);
+        assert_eq!(arg_count(-1), 5);
+    }
 
     #[test]
     fn lookup_respects_type_and_capability() {

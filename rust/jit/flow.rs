@@ -63,6 +63,8 @@ pub(crate) struct Slot {
     pub(crate) reached: bool,
     /// It is the target of a jump, or starts a subprogram.
     pub(crate) leader: bool,
+    /// It starts a subprogram, and `live_in` is final.
+    done: bool,
 }
 
 /// The analysis of one subprogram.
@@ -152,7 +154,11 @@ pub(crate) fn effects(insn: &Insn) -> Effects {
         ),
         Insn::Hole | Insn::Ja { .. } | Insn::MayGoto { .. } => other(RegSet::NONE, RegSet::NONE),
         Insn::Jmp { dst, src, .. } => other(RegSet::one(dst).or(src_set(src)), RegSet::NONE),
-        Insn::Call { .. } | Insn::CallSub { .. } | Insn::CallKfunc { .. } => {
+        Insn::Call { helper } => other(
+            RegSet::args(crate::helper::arg_count(helper)),
+            RegSet::CALLER_SAVED,
+        ),
+        Insn::CallSub { .. } | Insn::CallKfunc { .. } => {
             other(RegSet::args(5), RegSet::CALLER_SAVED)
         }
         Insn::Exit => other(RegSet::one(Reg::R0), RegSet::NONE),
@@ -200,16 +206,21 @@ impl Flow {
         let n = u32::try_from(code.insns.len()).map_err(|_| refuse(None, Why::TooLarge))?;
         let mut flow = Flow {
             slots: KVVec::from_elem(Slot::default(), code.insns.len(), GFP_KERNEL)?,
-            subs: KVec::with_capacity(code.subprogs.len(), GFP_KERNEL)?,
+            subs: KVec::new(),
         };
         let mut work = KVVec::new();
-        for sub in &code.subprogs {
+        flow.subs
+            .resize(code.subprogs.len(), Summary::default(), GFP_KERNEL)?;
+        // Callees mostly come later, so their use of arguments is mostly known at the call.
+        for (i, sub) in code.subprogs.iter().enumerate().rev() {
             if sub.start >= sub.end || sub.end > n {
                 return Err(refuse(Some(sub.start), Why::Malformed));
             }
             flow.reach(code, sub, &mut work)?;
             let summary = flow.liveness(code, sub);
-            flow.subs.push(summary, GFP_KERNEL)?;
+            if let Some(slot) = flow.subs.get_mut(i) {
+                *slot = summary;
+            }
         }
         Ok(flow)
     }
@@ -217,6 +228,19 @@ impl Flow {
     /// What is known of `slot`.
     pub(crate) fn slot(&self, slot: u32) -> Slot {
         self.slots.get(index(slot)).copied().unwrap_or_default()
+    }
+
+    /// The effects of an instruction of the program, with what is known of the subprogram that it
+    /// calls.
+    pub(crate) fn effects(&self, insn: &Insn) -> Effects {
+        let mut eff = effects(insn);
+        if let Insn::CallSub { target } = *insn {
+            let callee = self.slot(target);
+            if callee.done {
+                eff.uses = eff.uses.and(callee.live_in);
+            }
+        }
+        eff
     }
 
     /// Registers that are live after `insn` at `slot`, on any way out of it.
@@ -307,7 +331,7 @@ impl Flow {
                 let Some(insn) = code.insns.get(index(at)) else {
                     continue;
                 };
-                let eff = effects(insn);
+                let eff = self.effects(insn);
                 let mut live = self.live_out(insn, at);
                 if at.wrapping_add(1) == sub.end && next(insn).falls {
                     live = RegSet::NONE;
@@ -324,6 +348,9 @@ impl Flow {
                 }
             }
             if !changed {
+                if let Some(s) = self.slot_mut(sub.start) {
+                    s.done = true;
+                }
                 return sum;
             }
         }

@@ -14,7 +14,9 @@ mod alu;
 mod atomic;
 mod call;
 mod div;
+mod fuse;
 mod jump;
+mod lookup;
 mod magic;
 mod mem;
 mod shift;
@@ -28,7 +30,7 @@ use super::x64::inst;
 use super::x64::reg::{Cc, Gpr, Mem, Scale};
 use super::{insn_at, refuse, Failure, Parts, Target, Why};
 use crate::isa::code::{Code, Fact, Subprog};
-use crate::isa::{Imm64, Insn, Reg, Src, Width};
+use crate::isa::{Imm64, Insn, Reg, Size, Src, Width};
 use kernel::prelude::*;
 
 type Done = Result<(), Failure>;
@@ -52,7 +54,16 @@ enum Operand {
 struct Cold {
     entry: Label,
     back: Label,
-    what: div::Fixup,
+    what: What,
+}
+
+/// What rare code does.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    /// The division that the processor would trap on.
+    Division(div::Fixup),
+    /// `R0 = NULL`
+    Null,
 }
 
 /// The state of lowering one subprogram.
@@ -70,7 +81,7 @@ struct Lower<'a> {
     /// Control can reach the current place.
     reached: bool,
     cold: KVec<Cold>,
-    /// The slot that was lowered together with the one before it.
+    /// The last slot that was lowered together with one before it.
     fused: Option<u32>,
 }
 
@@ -95,6 +106,7 @@ pub(super) fn subprogram(
         sub.stack,
         summary.writes,
         target.align_stack && summary.calls,
+        (sub.start..sub.end).filter_map(|at| stack_access(code, flow, at)),
     );
     let entry = out.buf.here();
     out.buf.bind(entry_label(code, i)?);
@@ -129,6 +141,27 @@ pub(super) fn subprogram(
     Ok(frame)
 }
 
+/// Where a reached instruction accesses the stack through `R10`, and how wide.
+fn stack_access(code: &Code, flow: &Flow, at: u32) -> Option<(i16, Width)> {
+    if !flow.slot(at).reached {
+        return None;
+    }
+    let (base, off, size) = match *insn_at(code, at)? {
+        Insn::Load { src, off, size, .. } | Insn::LoadAcquire { src, off, size, .. } => {
+            (src, off, size)
+        }
+        Insn::Store { dst, off, size, .. }
+        | Insn::StoreRelease { dst, off, size, .. }
+        | Insn::Atomic { dst, off, size, .. } => (dst, off, size),
+        _ => return None,
+    };
+    let w = match size {
+        Size::Dw => Width::W64,
+        Size::B | Size::H | Size::W => Width::W32,
+    };
+    (base == Reg::R10).then_some((off, w))
+}
+
 impl Lower<'_> {
     /// Lowers the instruction at `at`; returns where its code starts.
     fn slot(&mut self, at: u32) -> Result<super::Pos, Failure> {
@@ -144,7 +177,7 @@ impl Lower<'_> {
             self.reached = info.reached;
         }
         let start = self.out.buf.here();
-        if self.reached && info.reached && self.fused != Some(at) {
+        if self.reached && info.reached && self.fused.is_none_or(|last| at > last) {
             let insn = *insn_at(self.code, at).ok_or(refuse(Some(at), Why::Malformed))?;
             self.live = self.flow.live_out(&insn, at);
             self.insn(&insn)?;
@@ -283,6 +316,16 @@ impl Lower<'_> {
         Ok(self.expr(reg))
     }
 
+    /// The value of `base` for a memory operand of an instruction that writes `dst`.
+    fn pointer(&mut self, base: Reg, dst: Reg) -> Result<Expr, Failure> {
+        let e = self.expr(base);
+        // Making room for `dst` would compute `base` in place.
+        if base != dst && e.uses(home(base)) && e.uses(home(dst)) {
+            self.force(base, false)?;
+        }
+        Ok(self.expr(base))
+    }
+
     /// As [`Lower::source`], for an operand of an instruction that writes `dst`.
     fn source_for(&mut self, src: Src, dst: Reg) -> Result<Expr, Failure> {
         match src {
@@ -304,9 +347,30 @@ impl Lower<'_> {
 
     /// Notes that the home of `dst` holds its value, of which at most `bits` bits are set.
     fn wrote_home(&mut self, dst: Reg, bits: u32) {
+        self.forget_stored(dst);
         self.wrote(home(dst));
         self.st.set(dst, Val::Home);
         self.st.set_bits(dst, bits);
+    }
+
+    /// `dst` changes, so memory no longer holds the same.
+    fn forget_stored(&mut self, dst: Reg) {
+        if self.st.stored.is_some_and(|(_, _, reg)| reg == dst) {
+            self.st.stored = None;
+        }
+    }
+
+    /// The register whose low `size` bytes `mem` holds.
+    fn stored(&self, mem: &Mem, size: Size) -> Option<Reg> {
+        let (at, of, reg) = self.st.stored?;
+        (at == *mem && of == size).then_some(reg)
+    }
+
+    /// Frees the base register for another number.
+    fn take_base(&mut self) -> Done {
+        self.evict(BASE, None)?;
+        self.st.base = None;
+        Ok(())
     }
 
     /// Notes that the flags are those of `gpr`.
@@ -347,6 +411,7 @@ impl Lower<'_> {
             return Ok(());
         }
         self.claim(dst)?;
+        self.forget_stored(dst);
         let home = e.as_reg() == Some(home(dst));
         self.st
             .set(dst, if home { Val::Home } else { Val::Lazy(e) });
@@ -378,6 +443,9 @@ impl Lower<'_> {
     /// The value of `reg` in a machine register: its home, or `tmp` for `R10`.
     fn gpr(&mut self, reg: Reg, tmp: Gpr) -> Result<Gpr, Failure> {
         if reg == Reg::R10 {
+            if tmp == BASE {
+                self.take_base()?;
+            }
             let e = self.expr(reg);
             self.compute(tmp, &e, Width::W64, true)?;
             return Ok(tmp);
@@ -518,11 +586,13 @@ impl Lower<'_> {
                 if let Some(disp) = self.base_distance(value) {
                     return Ok(Mem::at(BASE, disp));
                 }
+                self.take_base()?;
                 self.put(enc::o_i64(&inst::MOV_R_I64, BASE, value))?;
                 self.st.base = Some(value);
                 Ok(Mem::at(BASE, 0))
             }
             None => {
+                self.take_base()?;
                 self.compute(BASE, e, Width::W64, true)?;
                 Ok(Mem::at(BASE, i32::from(off)))
             }

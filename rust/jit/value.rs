@@ -9,7 +9,7 @@
 use super::flow::RegSet;
 use super::frame::home;
 use super::x64::reg::{Gpr, Index, Mem, Scale};
-use crate::isa::{AluOp, Reg, Width};
+use crate::isa::{AluOp, Reg, Size, Width};
 
 /// `base + index * scale + disp`, with arithmetic modulo 2^64.
 ///
@@ -168,6 +168,8 @@ pub(crate) struct State {
     pub(crate) base: Option<u64>,
     /// The zero and sign flags are those of this register's value.
     pub(crate) flags: Option<(Gpr, Width)>,
+    /// This place on the stack holds the low bytes of this register, which is at home.
+    pub(crate) stored: Option<(Mem, Size, Reg)>,
 }
 
 impl State {
@@ -178,6 +180,7 @@ impl State {
             bits: [64; 10],
             base: None,
             flags: None,
+            stored: None,
         }
     }
 
@@ -193,10 +196,10 @@ impl State {
         }
     }
 
-    /// The value of `reg`, `R10` being `top` above `rsp`.
-    pub(crate) fn expr(&self, reg: Reg, top: i32) -> Expr {
+    /// The value of `reg`, `R10` being the sum of `top`.
+    pub(crate) fn expr(&self, reg: Reg, top: (Gpr, i32)) -> Expr {
         match (reg, self.val(reg)) {
-            (Reg::R10, _) => Expr::plus(Gpr::Rsp, top),
+            (Reg::R10, _) => Expr::plus(top.0, top.1),
             (_, Val::Home) => Expr::reg(home(reg)),
             (_, Val::Lazy(e)) => e,
         }

@@ -3,7 +3,7 @@
 //! Arithmetic, moves and byte swaps.
 
 use super::*;
-use crate::isa::{AluOp, Size, SwapKind};
+use crate::isa::{AluOp, SwapKind};
 use crate::jit::value::fold;
 use inst::{shape, Form};
 
@@ -24,6 +24,11 @@ pub(super) fn width_bits(w: Width) -> u32 {
 
 impl Lower<'_> {
     pub(super) fn alu(&mut self, op: AluOp, w: Width, dst: Reg, src: Src) -> Done {
+        if let (AluOp::And, Src::Imm(mask)) = (op, src) {
+            if self.fuse_and(w, dst, mask)? {
+                return Ok(());
+            }
+        }
         if !self.is_live(dst) {
             return Ok(());
         }
@@ -334,6 +339,9 @@ impl Lower<'_> {
                 Size::Dw => return Ok(()),
             };
             return self.alu_mask(dst, mask);
+        }
+        if self.fuse_swap(size, dst)? {
+            return Ok(());
         }
         if let Some(c) = self.expr(dst).as_const() {
             let shift = 64u32.wrapping_sub(size.bits());

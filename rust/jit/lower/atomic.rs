@@ -3,7 +3,7 @@
 //! Atomic read-modify-write operations.
 
 use super::*;
-use crate::isa::{AtomicOp, Size};
+use crate::isa::AtomicOp;
 use inst::{shape, Form};
 
 impl Lower<'_> {
@@ -25,6 +25,7 @@ impl Lower<'_> {
             Size::B | Size::H => return Err(self.refuse("an atomic operation of this size")),
         };
         let bits = size.bits();
+        self.st.stored = None;
         match (op, fetch) {
             (AtomicOp::Xchg, _) => self.exchange(&inst::XCHG_M_R, w, dst, off, src, bits),
             (AtomicOp::Add, true) => self.exchange(&inst::LOCK_XADD_M_R, w, dst, off, src, bits),
@@ -120,8 +121,8 @@ impl Lower<'_> {
         let e = self.source_for(Src::Reg(dst), src)?;
         let mut mem = self.address(&e, off)?;
         if mem.uses(rax) {
+            self.take_base()?;
             self.put(enc::r_m(&inst::LEA_R_M, Width::W64, BASE, mem))?;
-            self.wrote(BASE);
             mem = Mem::at(BASE, 0);
         }
         self.settle(src)?;

@@ -2,20 +2,21 @@
 
 //! Calls.
 
+use super::lookup::MAP_LOOKUP_ELEM;
 use super::*;
 
 impl Lower<'_> {
     /// Puts arguments where a called function expects them and saves what it may overwrite.
-    fn before_call(&mut self) -> Done {
+    fn before_call(&mut self, args: RegSet) -> Done {
         // R0 gets the result, so its value from before is not needed.
         self.st.set(Reg::R0, Val::Home);
-        self.sync(RegSet::args(5), false)?;
+        self.sync(args, false)?;
         for reg in Reg::ALL {
             if RegSet::CALLER_SAVED.has(reg) {
                 self.evict(home(reg), Some(reg))?;
             }
         }
-        Ok(())
+        self.take_base()
     }
 
     fn after_call(&mut self) {
@@ -25,15 +26,18 @@ impl Lower<'_> {
                 self.st.set_bits(reg, 64);
             }
         }
-        self.st.base = None;
         self.st.flags = None;
+        self.st.stored = None;
     }
 
     pub(super) fn call_helper(&mut self, helper: i32) -> Done {
+        if helper == MAP_LOOKUP_ELEM && self.array_lookup()? {
+            return Ok(());
+        }
         let Some(addr) = (self.target.helper)(helper) else {
             return Err(refuse(Some(self.at), Why::NoHelper(helper)));
         };
-        self.before_call()?;
+        self.before_call(self.flow.effects(&Insn::Call { helper }).uses)?;
         self.out.buf.call_absolute(addr)?;
         self.after_call();
         Ok(())
@@ -47,7 +51,7 @@ impl Lower<'_> {
 
     pub(super) fn call_sub(&mut self, target: u32) -> Done {
         let label = self.subprog(target)?;
-        self.before_call()?;
+        self.before_call(self.flow.effects(&Insn::CallSub { target }).uses)?;
         self.out.buf.call(label)?;
         self.after_call();
         Ok(())

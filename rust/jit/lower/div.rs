@@ -195,14 +195,20 @@ impl Lower<'_> {
         };
         let divisor = match (number, src) {
             (Some(c), _) => {
+                self.take_base()?;
                 self.load_const(BASE, c, false)?;
                 BASE
             }
             (None, Src::Reg(r)) => {
                 let gpr = self.gpr(r, BASE)?;
-                if gpr == rax || gpr == rdx {
+                if gpr == rdx && dst != Reg::R3 && self.is_live(Reg::R3) {
+                    // Where it is saved anyway.
+                    TMP0
+                } else if gpr == rax && dst != Reg::R0 && self.is_live(Reg::R0) {
+                    TMP1
+                } else if gpr == rax || gpr == rdx {
+                    self.take_base()?;
                     self.put(mov(Width::W64, BASE, gpr))?;
-                    self.wrote(BASE);
                     BASE
                 } else {
                     gpr
@@ -251,7 +257,7 @@ impl Lower<'_> {
                 Cold {
                     entry,
                     back,
-                    what: Fixup { op, w, divisor },
+                    what: What::Division(Fixup { op, w, divisor }),
                 },
                 GFP_KERNEL,
             )?;
@@ -280,12 +286,19 @@ impl Lower<'_> {
         Ok(())
     }
 
-    /// Emits what the subprogram's divisions jump to.
+    /// Emits what the subprogram's rare cases jump to.
     pub(super) fn cold_code(&mut self) -> Done {
         let (rax, rdx) = (home(Reg::R0), home(Reg::R3));
         while let Some(Cold { entry, back, what }) = self.cold.pop() {
-            let Fixup { op, w, divisor } = what;
             self.out.buf.bind(entry);
+            let Fixup { op, w, divisor } = match what {
+                What::Division(fixup) => fixup,
+                What::Null => {
+                    self.load_const(rax, 0, false)?;
+                    self.out.buf.jmp(back)?;
+                    continue;
+                }
+            };
             let zero = enc::rm_r(&inst::XOR_RM_R, Width::W32, rax, rax);
             let dividend = enc::rm_r(&inst::MOV_RM_R, w, rdx, rax);
             match op {

@@ -30,7 +30,7 @@ fn decide(cond: Cond, w: Width, a: u64, b: u64) -> bool {
 }
 
 /// The condition code after a comparison.
-fn cc(cond: Cond) -> Cc {
+pub(super) fn cc(cond: Cond) -> Cc {
     match cond {
         Cond::Eq => Cc::E,
         Cond::Ne | Cond::Set => Cc::Ne,
@@ -83,7 +83,7 @@ impl Lower<'_> {
     }
 
     /// Emits a comparison, and before it what the jump's target needs.
-    fn compare(
+    pub(super) fn compare(
         &mut self,
         cond: Cond,
         w: Width,
@@ -155,32 +155,21 @@ impl Lower<'_> {
                 Err(_) => enc::rm_i32(&inst::TEST_RM_I32, cw, g, i),
             },
             (_, Operand::Gpr(s)) => enc::rm_r(&inst::CMP_RM_R, cw, g, s),
-            (_, Operand::Imm(i)) => match i8::try_from(i) {
-                Ok(i) => enc::rm_i8(&inst::CMP_RM_I8, cw, g, i),
-                Err(_) => enc::rm_i32(&inst::CMP_RM_I32, cw, g, i),
-            },
+            (_, Operand::Imm(i)) => {
+                self.compare_imm(cw, g, i)?;
+                return Ok(cc(cond));
+            }
         };
         self.put(insn)?;
         Ok(cc(cond))
     }
 
-    /// The instruction behind the current one, if only that leads to it.
-    pub(super) fn fusible(&self) -> Option<Insn> {
-        let next = self.at.wrapping_add(1);
-        let info = self.flow.slot(next);
-        if info.leader || !info.reached {
-            return None;
-        }
-        insn_at(self.code, next).copied()
-    }
-
-    /// Takes the instruction behind the current one as lowered together with it.
-    pub(super) fn fuse(&mut self) {
-        let next = self.at.wrapping_add(1);
-        if let Some(insn) = insn_at(self.code, next) {
-            self.live = self.flow.live_out(insn, next);
-            self.fused = Some(next);
-        }
+    /// Emits `cmp gpr, imm`.
+    pub(super) fn compare_imm(&mut self, w: Width, gpr: Gpr, imm: i32) -> Done {
+        self.put(match i8::try_from(imm) {
+            Ok(imm) => enc::rm_i8(&inst::CMP_RM_I8, w, gpr, imm),
+            Err(_) => enc::rm_i32(&inst::CMP_RM_I32, w, gpr, imm),
+        })
     }
 
     pub(super) fn exit(&mut self) -> Done {

@@ -3,14 +3,13 @@
 //! Loads and stores.
 
 use super::*;
-use crate::isa::Size;
 
 impl Lower<'_> {
     pub(super) fn load(&mut self, size: Size, sx: bool, dst: Reg, src: Reg, off: i16) -> Done {
         if self.fact().may_fault {
             return Err(self.refuse("a load that may fault"));
         }
-        if !self.is_live(dst) {
+        if !self.is_live(dst) || (!sx && self.fuse_load(size, dst, src, off)?) {
             return Ok(());
         }
         self.load_always(size, sx, dst, src, off)
@@ -23,9 +22,22 @@ impl Lower<'_> {
         self.load_always(size, false, dst, src, off)
     }
 
-    fn load_always(&mut self, size: Size, sx: bool, dst: Reg, src: Reg, off: i16) -> Done {
-        let e = self.source_for(Src::Reg(src), dst)?;
+    pub(super) fn load_always(
+        &mut self,
+        size: Size,
+        sx: bool,
+        dst: Reg,
+        src: Reg,
+        off: i16,
+    ) -> Done {
+        let e = self.pointer(src, dst)?;
         let mem = self.address(&e, off)?;
+        if let (Some(reg), false) = (self.stored(&mem, size), sx) {
+            let e = self.expr(reg);
+            if self.st.bits(reg) <= size.bits() {
+                return self.assign(dst, e);
+            }
+        }
         self.claim(dst)?;
         let (row, w) = match (size, sx) {
             (Size::B, false) => (&inst::MOVZX_R_RM8, Width::W32),
@@ -81,6 +93,15 @@ impl Lower<'_> {
                 }
             }
         };
-        self.put(insn)
+        self.put(insn)?;
+        // Any other store might have hit the place that was noted before.
+        let (base, _) = self.frame.top();
+        self.st.stored = match src {
+            Src::Reg(r) if reg.is_some() && r != Reg::R10 && mem.base == Some(base) => {
+                Some((mem, size, r))
+            }
+            _ => None,
+        };
+        Ok(())
     }
 }

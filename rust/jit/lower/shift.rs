@@ -4,7 +4,7 @@
 
 use super::alu::width_bits;
 use super::*;
-use crate::isa::{AluOp, Size};
+use crate::isa::AluOp;
 use inst::{shape, Form};
 
 struct Rows {
@@ -118,12 +118,15 @@ impl Lower<'_> {
             56 => Size::B,
             _ => return Ok(None),
         };
-        let Some(Insn::Alu {
-            op,
-            width: Width::W64,
-            dst: again,
-            src: Src::Imm(imm),
-        }) = self.fusible()
+        let Some((
+            slot,
+            Insn::Alu {
+                op,
+                width: Width::W64,
+                dst: again,
+                src: Src::Imm(imm),
+            },
+        )) = self.ahead(1)
         else {
             return Ok(None);
         };
@@ -132,7 +135,7 @@ impl Lower<'_> {
         }
         match op {
             AluOp::Rsh => {
-                self.fuse();
+                self.fuse(slot);
                 let mask = u64::MAX.wrapping_shr(count);
                 if self.is_live(dst) {
                     self.alu_mask(dst, mask)?;
@@ -140,7 +143,7 @@ impl Lower<'_> {
                 Ok(Some(()))
             }
             AluOp::Arsh => {
-                self.fuse();
+                self.fuse(slot);
                 self.mov_sx(Width::W64, from, dst, dst)?;
                 Ok(Some(()))
             }

@@ -16,6 +16,9 @@ extern "C" {
 /// A helper function as programs call it.
 pub type Helper = extern "C" fn(u64, u64, u64, u64, u64) -> u64;
 
+/// The number of the first helper: one that no kernel helper has.
+pub const FIRST_HELPER: i32 = 1_000_000;
+
 /// Room for code; it also holds a jump to each helper, so that calls reach them.
 const TRAMPOLINE: usize = 16;
 
@@ -31,7 +34,7 @@ pub struct Placed {
 /// Helper addresses lie here until the image is placed: the distance of trampoline `i`.
 const FAKE: u64 = 0x1000;
 
-/// Compiles `code` for this process, with `helpers` numbered from 1.
+/// Compiles `code` for this process, with `helpers` numbered from [`FIRST_HELPER`].
 ///
 /// # Errors
 ///
@@ -44,7 +47,7 @@ pub fn place(
     mitigations: jit::Mitigations,
 ) -> Result<Placed, jit::Failure> {
     let helper = |id: i32| {
-        let i = usize::try_from(id).ok()?.checked_sub(1)?;
+        let i = usize::try_from(id.checked_sub(FIRST_HELPER)?).ok()?;
         (i < helpers.len()).then(|| FAKE + (i * TRAMPOLINE) as u64)
     };
     // Find out the size, map, then compile again with the right helper addresses.

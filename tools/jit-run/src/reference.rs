@@ -2,14 +2,14 @@
 
 //! A second interpreter, written apart from the project's, that runs on this process's memory.
 
-use crate::exec::Helper;
+use crate::exec::{Helper, FIRST_HELPER};
 use oxbpf_core::isa::code::Code;
 use oxbpf_core::isa::{AluOp, AtomicOp, Cond, Imm64, Insn, Reg, Size, Src, SwapKind, Width};
 use oxbpf_core::jit::MapTarget;
 
 /// Everything a program may call or name.
 pub struct World<'a> {
-    /// Helpers, numbered from 1.
+    /// Helpers, numbered from `FIRST_HELPER`.
     pub helpers: &'a [Helper],
     /// Used maps.
     pub maps: &'a [MapTarget],
@@ -268,8 +268,19 @@ pub unsafe fn run(code: &Code, world: &World<'_>, start: u32, args: [u64; 5]) ->
                         pc = target as usize;
                     }
                 }
+                Insn::Call { helper: 1 } => {
+                    let map = world.maps.iter().find(|m| m.addr == r[1]).unwrap();
+                    let array = map.array.unwrap();
+                    let key = load(r[2], Size::W);
+                    r[0] = match key < u64::from(array.max_entries) {
+                        true => array.base + key * u64::from(array.stride),
+                        false => 0,
+                    };
+                }
                 Insn::Call { helper } => {
-                    r[0] = world.helpers[helper as usize - 1](r[1], r[2], r[3], r[4], r[5]);
+                    r[0] = world.helpers[(helper - FIRST_HELPER) as usize](
+                        r[1], r[2], r[3], r[4], r[5],
+                    );
                 }
                 Insn::CallSub { target } => {
                     r[0] = run(code, world, target, [r[1], r[2], r[3], r[4], r[5]]);

@@ -98,7 +98,7 @@ fn vectors_equal_in_tree() {
         theirs_bytes += prog.info().unwrap().jited.len();
 
         let decoded = resolved(&decode::decode(&insns).unwrap());
-        let c = code(&decoded, &[(0, 512)]);
+        let c = code(&decoded, &[(0, 64)]);
         let mut value: Vec<u64> = vec![0; VALUE_SIZE / 8];
         for (word, bytes) in value.iter_mut().zip(vectors.value.chunks_exact(8)) {
             *word = u64::from_le_bytes(bytes.try_into().unwrap());
@@ -129,7 +129,7 @@ fn random_programs_equal_in_tree() {
             },
             Insn::Hole,
         ];
-        let insns = random_insns(&mut rng, &start, false).0;
+        let insns = random_code(&mut rng, &start, false).insns;
         let mut raw = kernel::prelude::KVVec::new();
         let wire = encode::encode(&insns, encode::wire_imm64, &mut raw);
         wire.unwrap();
@@ -144,7 +144,7 @@ fn random_programs_equal_in_tree() {
             map.update(&[0; 4], &input, 0).unwrap();
             run_in_tree(&prog);
             let theirs = map.lookup(&[0; 4]).unwrap();
-            let c = code(&resolved(&insns), &[(0, 512)]);
+            let c = code(&resolved(&insns), &[(0, 304)]);
             ours_bytes += run_compiled(&c, &mut value);
             let ours: Vec<u8> = value.iter().flat_map(|w| w.to_le_bytes()).collect();
             assert_eq!(ours, theirs, "round {round}\n{}", show(&c));

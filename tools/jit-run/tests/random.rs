@@ -8,7 +8,7 @@ mod generate;
 
 use common::*;
 use generate::*;
-use oxbpf_jit_run::code;
+use oxbpf_core::jit::{ArrayTarget, MapTarget};
 use oxbpf_jit_run::rng::Rng;
 
 extern "C" fn mix(a: u64, b: u64, c: u64, d: u64, e: u64) -> u64 {
@@ -32,10 +32,20 @@ fn random_programs() {
     let rounds: u64 = std::env::var("JIT_ROUNDS").map_or(6000, |v| v.parse().unwrap());
     let seed: u64 = std::env::var("JIT_SEED").map_or(0, |v| v.parse().unwrap());
     let mut runs = 0;
+    let mut values = vec![0x0123_4567_89ab_cdefu64; 64];
+    let mut map = |i: u64, stride, max_entries| MapTarget {
+        addr: 0x7000 + i,
+        value: None,
+        array: Some(ArrayTarget {
+            base: values[i as usize * 20..].as_mut_ptr() as u64,
+            stride,
+            max_entries,
+        }),
+    };
+    let maps = [map(0, 8, 6), map(1, 16, 5), map(2, 24, 5)];
     for round in 0..rounds {
         let mut rng = Rng::new(1000 + seed * 1_000_000 + round);
-        let (insns, starts) = random_insns(&mut rng, &[], true);
-        let c = code(&insns, &starts);
+        let c = random_code(&mut rng, &[], true);
         let mut inputs = Vec::new();
         for _ in 0..6 {
             let mut ctx = with_registers(&[], &mut rng);
@@ -44,7 +54,7 @@ fn random_programs() {
             }
             inputs.push(ctx);
         }
-        runs += compare(&c, &[mix, sum], &[], &inputs);
+        runs += compare(&c, &[mix, sum], &maps, &inputs);
     }
     println!("{runs} runs");
 }

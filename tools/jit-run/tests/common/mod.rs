@@ -104,23 +104,47 @@ pub fn show(c: &Code) -> String {
     c.insns.iter().enumerate().map(line).collect()
 }
 
+/// The elements of the maps that are arrays.
+fn elements(maps: &[MapTarget]) -> Vec<&'static mut [u8]> {
+    let bytes = |a: oxbpf_core::jit::ArrayTarget| {
+        let len = (a.stride * a.max_entries) as usize;
+        // SAFETY: tests give arrays that they own, and that nothing else uses meanwhile.
+        unsafe { std::slice::from_raw_parts_mut(a.base as *mut u8, len) }
+    };
+    maps.iter().filter_map(|m| m.array).map(bytes).collect()
+}
+
 /// Runs `c` on each context, compiled with each set of features, and compares with the reference.
 pub fn compare(c: &Code, helpers: &[Helper], maps: &[MapTarget], inputs: &[[u64; CTX]]) -> usize {
     let world = World { helpers, maps };
     let mut wants = Vec::new();
+    let before: Vec<Vec<u8>> = elements(maps).iter().map(|e| e.to_vec()).collect();
+    let reset = || {
+        for (now, before) in elements(maps).iter_mut().zip(&before) {
+            now.copy_from_slice(before);
+        }
+    };
+    let values = || {
+        elements(maps)
+            .iter()
+            .map(|e| e.to_vec())
+            .collect::<Vec<_>>()
+    };
     for input in inputs {
+        reset();
         let mut ctx = *input;
         // SAFETY: the tests' programs use their stack and context only.
         let r0 = unsafe { reference::run(c, &world, 0, [ctx.as_mut_ptr() as u64, 0, 0, 0, 0]) };
-        wants.push((r0, ctx));
+        wants.push((r0, ctx, values()));
     }
     for features in FEATURES {
         let placed = place(c, helpers, maps, features, Mitigations::default()).unwrap();
         for (input, want) in inputs.iter().zip(&wants) {
+            reset();
             let mut ctx = *input;
             // SAFETY: as above.
             let r0 = unsafe { placed.run(ctx.as_mut_ptr().cast()) };
-            if (r0, ctx) != *want {
+            if (r0, ctx) != (want.0, want.1) || values() != want.2 {
                 let bytes = placed.image.bytes();
                 panic!(
                     "{features:?}\n{}\ninput {input:x?}\ngot  {r0:x} {ctx:x?}\nwant {:x} {:x?}\n{bytes:02x?}",
@@ -131,6 +155,7 @@ pub fn compare(c: &Code, helpers: &[Helper], maps: &[MapTarget], inputs: &[[u64;
             }
         }
     }
+    reset();
     inputs.len() * FEATURES.len()
 }
 

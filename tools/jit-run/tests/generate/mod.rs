@@ -6,9 +6,11 @@
 #![allow(dead_code)]
 
 use super::common::*;
-use oxbpf_core::isa::{AluOp, AtomicOp, Cond, Insn, Reg, Size, Src, SwapKind, Width};
+use oxbpf_core::isa::code::Code;
+use oxbpf_core::isa::{AluOp, AtomicOp, Cond, Imm64, Insn, Reg, Size, Src, SwapKind, Width};
+use oxbpf_jit_run::exec::FIRST_HELPER;
 use oxbpf_jit_run::rng::Rng;
-use oxbpf_jit_run::{alu64, jmp, ld64, ldx, mov, stx};
+use oxbpf_jit_run::{alu64, code, jmp, ld64, ldx, mov, stx};
 
 /// Makes random programs.
 pub struct Gen<'a> {
@@ -16,9 +18,11 @@ pub struct Gen<'a> {
     p: Vec<Insn>,
     /// Calls to patch: slot, subprogram.
     calls: Vec<(usize, usize)>,
+    /// Lookups: slot, map, key if it is constant.
+    lookups: Vec<(usize, u16, Option<u32>)>,
     subs: usize,
     depth: u32,
-    /// Programs may call helpers 1 and 2.
+    /// Programs may call helpers and look up in map 0, 1 and 2.
     helpers: bool,
 }
 
@@ -77,7 +81,7 @@ impl Gen<'_> {
     fn one(&mut self, budget: &mut u32) {
         *budget = budget.saturating_sub(1);
         let (dst, width) = (self.reg(), self.width());
-        match self.rng.below(34) {
+        match self.rng.below(36) {
             0..=9 => {
                 let op = self.rng.pick(&OPS);
                 let mut src = self.src();
@@ -236,7 +240,7 @@ impl Gen<'_> {
                 self.p.push(jmp(Cond::Ne, r, Src::Imm(0), head));
             }
             31 if self.helpers => {
-                let helper = 1 + self.rng.below(2) as i32;
+                let helper = FIRST_HELPER + self.rng.below(2) as i32;
                 self.p.push(Insn::Call { helper });
                 self.refill(&[Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5]);
             }
@@ -246,6 +250,7 @@ impl Gen<'_> {
                 self.p.push(Insn::Exit);
                 self.refill(&[Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5]);
             }
+            33..=34 if self.helpers => self.lookup(),
             _ => {
                 // Sign or zero extension as compilers without the instructions write it.
                 let (op, by) = (
@@ -255,6 +260,82 @@ impl Gen<'_> {
                 self.p.push(alu64(AluOp::Lsh, dst, Src::Imm(by)));
                 self.p.push(alu64(op, dst, Src::Imm(by)));
             }
+        }
+    }
+
+    /// A lookup in an array; the element's address is not kept.
+    fn lookup(&mut self) {
+        let (key, map) = (self.off(), self.rng.below(3) as u32);
+        // Mostly in range.
+        let src = if self.rng.once_in(2) {
+            Src::Imm(self.rng.below(7) as i32)
+        } else {
+            let r = self.reg();
+            if self.rng.once_in(3) {
+                self.p.push(alu64(AluOp::And, r, Src::Imm(7)));
+            }
+            Src::Reg(r)
+        };
+        self.p.push(Insn::Store {
+            size: self.rng.pick(&[Size::W, Size::Dw]),
+            dst: Reg::R10,
+            off: key,
+            src,
+        });
+        self.p.push(mov(Reg::R2, Src::Reg(Reg::R10)));
+        self.p
+            .push(alu64(AluOp::Add, Reg::R2, Src::Imm(key.into())));
+        let imm = Imm64::Map(map);
+        self.p.push(Insn::LdImm64 { dst: Reg::R1, imm });
+        self.p.push(Insn::Hole);
+        let constant = match src {
+            Src::Imm(i) if self.rng.once_in(2) => Some(i as u32),
+            _ => None,
+        };
+        self.lookups.push((self.p.len(), map as u16, constant));
+        self.p.push(Insn::Call { helper: 1 });
+        let size = self.size();
+        let at = self.p.len() as u32;
+        let (dst, off) = (self.reg(), self.rng.below(8) as i16);
+        let use_it = |p: &mut Vec<Insn>, rng: &mut Rng| {
+            if rng.once_in(3) {
+                p.push(stx(size, Reg::R0, off, Reg::R8));
+            }
+            p.push(ldx(size, dst, Reg::R0, off));
+            if rng.once_in(2) && dst != Reg::R7 {
+                p.push(alu64(AluOp::Add, Reg::R7, Src::Reg(dst)));
+                p.push(mov(dst, Src::Imm(1)));
+            }
+        };
+        match self.rng.below(3) {
+            0 => {
+                self.p.push(Insn::Exit);
+                use_it(&mut self.p, self.rng);
+                let target = self.p.len() as u32;
+                self.p[at as usize] = jmp(Cond::Eq, Reg::R0, Src::Imm(0), target);
+            }
+            1 => {
+                self.p.push(jmp(Cond::Ne, Reg::R0, Src::Imm(0), at + 3));
+                self.p.push(mov(dst, Src::Imm(9)));
+                self.p.push(Insn::Exit);
+                use_it(&mut self.p, self.rng);
+                let target = self.p.len() as u32;
+                self.p[at as usize + 2] = Insn::Ja {
+                    target,
+                    long: false,
+                };
+            }
+            _ => {
+                // Only whether it is there.
+                self.p.push(alu64(AluOp::Add, Reg::R6, Src::Imm(1)));
+                self.p.push(jmp(Cond::Ne, Reg::R0, Src::Imm(0), at + 3));
+                self.p.push(mov(Reg::R9, Src::Imm(5)));
+            }
+        }
+        self.refill(&[Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5]);
+        self.p.push(mov(Reg::R0, Src::Reg(dst)));
+        if dst as u8 <= 5 {
+            self.p.push(mov(Reg::R0, Src::Imm(3)));
         }
     }
 
@@ -268,9 +349,8 @@ impl Gen<'_> {
     }
 }
 
-/// Instructions, and where subprograms start, of a random program that begins with `start`; that
-/// must leave the address of the context in `R1`. With `calls` it has subprograms and calls helpers.
-pub fn random_insns(rng: &mut Rng, start: &[Insn], calls: bool) -> (Vec<Insn>, Vec<(u32, u16)>) {
+/// A random program that begins with `start`; that must leave the address of the context in `R1`. With `calls` it has subprograms and calls helpers.
+pub fn random_code(rng: &mut Rng, start: &[Insn], calls: bool) -> Code {
     let subs = if calls { rng.below(3) as usize } else { 0 };
     let mut p = start.to_vec();
     p.extend(prologue());
@@ -278,6 +358,7 @@ pub fn random_insns(rng: &mut Rng, start: &[Insn], calls: bool) -> (Vec<Insn>, V
         rng,
         p,
         calls: Vec::new(),
+        lookups: Vec::new(),
         subs,
         depth: 0,
         helpers: calls,
@@ -296,10 +377,10 @@ pub fn random_insns(rng: &mut Rng, start: &[Insn], calls: bool) -> (Vec<Insn>, V
         g.one(&mut budget);
     }
     epilogue(&mut g.p);
-    let mut starts = vec![(0, 512)];
+    let mut starts = vec![(0, 304)];
     // Subprograms call only later ones, so that recursion ends.
     for i in 0..subs {
-        starts.push((g.p.len() as u32, 512));
+        starts.push((g.p.len() as u32, 304));
         g.subs = 0;
         let mut from = Vec::new();
         from.extend([Reg::R0, Reg::R6, Reg::R7, Reg::R8, Reg::R9]);
@@ -321,5 +402,11 @@ pub fn random_insns(rng: &mut Rng, start: &[Insn], calls: bool) -> (Vec<Insn>, V
             target: starts[sub + 1].0,
         };
     }
-    (g.p, starts)
+    let mut c = code(&g.p, &starts);
+    for (slot, map, key) in g.lookups {
+        let fact = &mut c.facts[slot];
+        fact.map = Some(map);
+        fact.key = key;
+    }
+    c
 }

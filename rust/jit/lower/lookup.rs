@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Lookups in arrays without a call.
+
+use super::super::ArrayTarget;
+use super::*;
+use crate::isa::Cond;
+
+/// `bpf_map_lookup_elem`
+pub(super) const MAP_LOOKUP_ELEM: i32 = 1;
+
+impl Lower<'_> {
+    /// Lowers a lookup if all paths pass the same array.
+    pub(super) fn array_lookup(&mut self) -> Result<bool, Failure> {
+        let fact = self.fact();
+        let map = fact
+            .map
+            .and_then(|m| self.target.maps.get(usize::from(m)))
+            .and_then(|m| m.array);
+        let Some(array) = map else {
+            return Ok(false);
+        };
+        let (Ok(stride), Ok(max)) = (
+            i32::try_from(array.stride),
+            i32::try_from(array.max_entries),
+        ) else {
+            return Ok(false);
+        };
+        if !self.is_live(Reg::R0) {
+            return Ok(true);
+        }
+        if let Some(key) = fact.key {
+            let offset = u64::from(key).wrapping_mul(u64::from(array.stride));
+            let value = match key < array.max_entries {
+                true => array.base.wrapping_add(offset),
+                false => 0,
+            };
+            self.assign(Reg::R0, Expr::constant(value))?;
+            return Ok(true);
+        }
+        let null_check = self.ahead(1).and_then(|(slot, insn)| match insn {
+            Insn::Jmp {
+                cond: cond @ (Cond::Eq | Cond::Ne),
+                width: Width::W64,
+                dst: Reg::R0,
+                src: Src::Imm(0),
+                target,
+            } => Some((slot, cond, target)),
+            _ => None,
+        });
+        match null_check {
+            Some((slot, Cond::Eq, target)) => {
+                self.fuse(slot);
+                let live = self.flow.slot(target).live_in;
+                let missing = if live.has(Reg::R0) {
+                    self.null_stub(Buffer::label(target))?
+                } else {
+                    Buffer::label(target)
+                };
+                self.index(live, max, missing)?;
+                self.element(&array, stride)
+            }
+            Some((slot, _, target)) => {
+                self.fuse(slot);
+                let missing = self.out.buf.new_label()?;
+                // Nothing but R0 may change between the two ways out.
+                let both = self.live;
+                self.index(both, max, missing)?;
+                self.element(&array, stride)?;
+                self.force(Reg::R0, true)?;
+                self.out.buf.jmp(Buffer::label(target))?;
+                self.out.buf.bind(missing);
+                self.st.base = None;
+                self.st.flags = None;
+                self.st.set(Reg::R0, Val::Lazy(Expr::constant(0)));
+                Ok(())
+            }
+            None => {
+                let back = self.out.buf.new_label()?;
+                let missing = self.null_stub(back)?;
+                let live = self.live;
+                self.index(live, max, missing)?;
+                self.element(&array, stride)?;
+                self.force(Reg::R0, true)?;
+                self.out.buf.bind(back);
+                self.st.base = None;
+                self.st.flags = None;
+                Ok(())
+            }
+        }?;
+        Ok(true)
+    }
+
+    /// Code behind the subprogram that sets `R0` to NULL and goes to `back`.
+    fn null_stub(&mut self, back: Label) -> Result<Label, Failure> {
+        let entry = self.out.buf.new_label()?;
+        let what = What::Null;
+        self.cold.push(Cold { entry, back, what }, GFP_KERNEL)?;
+        Ok(entry)
+    }
+
+    /// Loads the index that `R2` points to into the home of `R0`, and goes to `missing` when it is
+    /// out of range. `live` is what is needed there.
+    fn index(&mut self, live: RegSet, max: i32, missing: Label) -> Done {
+        self.sync(live.without(RegSet::one(Reg::R0)), false)?;
+        let rax = home(Reg::R0);
+        let e = self.source_for(Src::Reg(Reg::R2), Reg::R0)?;
+        let mem = self.address(&e, 0)?;
+        self.claim(Reg::R0)?;
+        match self.stored(&mem, Size::W) {
+            Some(reg) => self.put(enc::rm_r(&inst::MOV_RM_R, Width::W32, rax, home(reg)))?,
+            None => self.put(enc::r_rm(&inst::MOV_R_RM, Width::W32, rax, mem))?,
+        }
+        self.wrote_home(Reg::R0, 32);
+        self.compare_imm(Width::W32, rax, max)?;
+        self.out.buf.jcc(Cc::Ae, missing)?;
+        Ok(())
+    }
+
+    /// The address of the element whose index the home of `R0` holds.
+    fn element(&mut self, array: &ArrayTarget, stride: i32) -> Done {
+        let rax = home(Reg::R0);
+        let scaled = match stride {
+            1 => Expr::reg(rax),
+            2 | 4 | 8 => {
+                let count = array.stride.trailing_zeros();
+                let e = Expr::reg(rax).shl(count);
+                e.ok_or(self.refuse("array element"))?
+            }
+            _ if array.stride.is_power_of_two() => {
+                let count = array.stride.trailing_zeros();
+                self.shift_imm(&inst::SHL_RM_I8, Width::W64, rax, count)?;
+                Expr::reg(rax)
+            }
+            _ => {
+                self.mul_imm(Width::W64, rax, rax, stride)?;
+                Expr::reg(rax)
+            }
+        };
+        self.wrote_home(Reg::R0, 64);
+        let base = match self.base_distance(array.base) {
+            Some(disp) => Expr::plus(BASE, disp),
+            None => {
+                self.take_base()?;
+                self.put(enc::o_i64(&inst::MOV_R_I64, BASE, array.base))?;
+                self.st.base = Some(array.base);
+                Expr::reg(BASE)
+            }
+        };
+        let e = base.add(&scaled).ok_or(self.refuse("array element"))?;
+        self.assign(Reg::R0, e)
+    }
+}
