@@ -21,6 +21,7 @@ mod print;
 mod prune;
 mod state;
 mod transfer;
+pub mod watch;
 
 // After it.
 mod fixup;
@@ -153,11 +154,22 @@ pub fn verify(
     env: &mut dyn Env,
     log: &mut Log,
 ) -> Result<VerifiedProg> {
+    verify_with(raw, options, env, log, None)
+}
+
+/// [`verify`], with somebody watching.
+fn verify_with(
+    raw: &[RawInsn],
+    options: &Options,
+    env: &mut dyn Env,
+    log: &mut Log,
+    mut watcher: Option<&mut dyn watch::Watcher>,
+) -> Result<VerifiedProg> {
     let mut figures = Figures::default();
-    let proved = prove(raw, options, env, log, &mut figures);
+    let proved = prove(raw, options, env, log, &mut figures, &mut watcher);
     figures.print(log);
     let (prog, proved) = proved?;
-    let code = fixup::rewrite(&prog, &proved, options)?;
+    let code = fixup::rewrite(&prog, &proved, options, watcher)?;
     Ok(VerifiedProg { code })
 }
 
@@ -168,6 +180,7 @@ fn prove(
     env: &mut dyn Env,
     log: &mut Log,
     figures: &mut Figures,
+    watcher: &mut Option<&mut dyn watch::Watcher>,
 ) -> Result<(Program, Proved)> {
     let insns = resolve::decode_and_resolve(raw, options, env, log)?;
     let subs = Subprogs::find(&insns, log)?;
@@ -177,6 +190,9 @@ fn prove(
     let prog = Program { insns, cfg, live };
 
     let mut verifier = Verifier::new(env, log, options, &prog, subs)?;
+    if let Some(w) = watcher {
+        verifier.watcher = Some(&mut **w);
+    }
     let verdict = verifier.run();
     *figures = verifier.figures;
     verdict?;

@@ -15,6 +15,7 @@ use super::prune::{Checkpoints, Visit};
 use super::state::reg::{Base, Num, Ptr, Val};
 use super::state::{Pool, State};
 use super::subprog::Subprogs;
+use super::watch::Watcher;
 use super::{Env, MapFacts, Options, Program};
 use crate::abi::COMPLEXITY_LIMIT_INSNS;
 use crate::isa::{Insn, Reg, Src};
@@ -169,6 +170,8 @@ pub(crate) struct Verifier<'a> {
     pub(crate) insn_end: u64,
     /// Length of that line.
     pub(crate) insn_width: u64,
+    /// See [`super::watch`].
+    pub(crate) watcher: Option<&'a mut dyn Watcher>,
     pending: KVec<Pending>,
     last_id: u32,
 }
@@ -217,6 +220,7 @@ impl<'a> Verifier<'a> {
             changed: Changed::ALL,
             insn_end: 0,
             insn_width: 0,
+            watcher: None,
             pending: KVec::new(),
             last_id: 0,
         })
@@ -287,6 +291,7 @@ impl<'a> Verifier<'a> {
                 self.print_insn(insn);
             }
             self.learn(|l| l.seen = true);
+            self.show_watcher();
             self.prev = self.at;
             let flow = self.step(insn)?;
             match flow {

@@ -4,6 +4,7 @@
 //! kernel's structures, and what was learnt is handed on.
 
 use super::explore::{Learnt, Proved, Target};
+use super::watch::Watcher;
 use super::{Options, Program};
 use crate::ctx;
 use crate::isa::code::{Code, Fact, Subprog};
@@ -25,7 +26,12 @@ struct Output<'a> {
 /// # Errors
 ///
 /// `ENOMEM`; `EFAULT` when what was proved does not fit the program.
-pub(crate) fn rewrite(prog: &Program, proved: &Proved, options: &Options) -> Result<Code> {
+pub(crate) fn rewrite(
+    prog: &Program,
+    proved: &Proved,
+    options: &Options,
+    watcher: Option<&mut dyn Watcher>,
+) -> Result<Code> {
     let mut out = Output {
         options,
         code: Code {
@@ -61,6 +67,9 @@ pub(crate) fn rewrite(prog: &Program, proved: &Proved, options: &Options) -> Res
             };
             out.code.subprogs.push(new, GFP_KERNEL)?;
         }
+    }
+    if let Some(w) = watcher {
+        w.moved(&out.moved);
     }
     out.retarget()?;
     check(&out.code)?;

@@ -382,7 +382,7 @@ impl Verifier<'_> {
                 && old.link.delta == cur.link.delta
                 && ids.same(old.link.id, cur.link.id);
         }
-        if !self.nodes.is_marked(old.node) {
+        if self.watcher.is_none() && !self.nodes.is_marked(old.node) {
             return true;
         }
         if old.link.id != 0 && old.link.delta != cur.link.delta {
