@@ -92,6 +92,8 @@ class Machine:
             (
                 "root=rootfs rootfstype=virtiofs ro init=" + os.path.dirname(__file__) + "/guest-init",
                 "console=ttyS0 loglevel=5 panic=-1 tsc=reliable random.trust_cpu=on",
+                # What backtraces() needs: an NMI panics, and that shows every CPU's stack.
+                "unknown_nmi_panic=1 panic_print=0x40",
                 # A loaded host may stop a virtual CPU for long; that is no stall of the kernel.
                 "rcupdate.rcu_cpu_stall_timeout=90 watchdog_thresh=45 log_buf_len=8M audit=0",
                 "printk.devkmsg=on nokaslr" if self.icount else "printk.devkmsg=on",
@@ -109,6 +111,7 @@ class Machine:
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-kernel", self.vmlinuz, "-append", args),
             *("-serial", "file:" + self.console_path),
+            *("-qmp", "unix:" + os.path.join(self.dir, "qmp") + ",server=on,wait=off"),
             *("-chardev", f"socket,id=fs,path={share}"),
             *("-device", "vhost-user-fs-pci,chardev=fs,tag=rootfs"),
             *("-chardev", f"socket,id=port,path={port},server=on,wait=off"),
@@ -155,7 +158,7 @@ class Machine:
             raise ValueError("a command is one line")
         exports = "".join(f"export {k}={shlex.quote(v)}; " for k, v in self.env.items())
         self.port.sendall(f"{limit} {exports}{command}\n".encode())
-        return self.collect(limit * 2 + 60, on_output)
+        return self.collect(limit + 60, on_output)
 
     def collect(self, limit, on_output=None):
         """Reads one answer of the guest."""
@@ -182,6 +185,7 @@ class Machine:
                 return taken
             left = deadline - time.monotonic()
             if left <= 0:
+                self.backtraces()
                 raise Hung("the guest hangs")
             ready, _, _ = select.select([self.port], [], [], min(left, 1))
             data = self.port.recv(1 << 16) if ready else None
@@ -189,6 +193,20 @@ class Machine:
                 raise Hung("the guest died")
             if data:
                 self.buffer += data
+
+    def backtraces(self):
+        """Makes a hung guest say on its console where each CPU is; it is dead afterwards."""
+        try:
+            with socket.socket(socket.AF_UNIX) as qmp:
+                qmp.settimeout(5)
+                qmp.connect(os.path.join(self.dir, "qmp"))
+                for command in ("qmp_capabilities", "inject-nmi"):
+                    qmp.recv(1 << 16)
+                    qmp.sendall(b'{"execute": "%s"}\n' % command.encode())
+                qmp.recv(1 << 16)
+            self.children[-1].wait(timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            pass
 
     def console(self):
         """The kernel's console so far, as lines."""

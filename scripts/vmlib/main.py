@@ -122,8 +122,8 @@ def show_log(log):
 
 def show_console(machine):
     """Prints the end of the console."""
-    print(f"  the console's last {TAIL} lines:")
-    for line in machine.console()[-TAIL:]:
+    print("  the end of the console:")
+    for line in machine.console()[-3 * TAIL :]:
         print(f"    | {line}")
 
 
@@ -236,7 +236,7 @@ def one_test(session, name, command, totals):
             print(f"    {line}")
         if not alive:
             print("  kernel log:")
-            show_log(log[-2 * TAIL :] or session.machine.console()[-TAIL:])
+            show_log(log[-2 * TAIL :] or session.machine.console()[-3 * TAIL :])
     if session.args.dmesg and alive:
         show_log(log)
     totals.add(ktap)
