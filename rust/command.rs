@@ -11,6 +11,7 @@ pub(crate) mod errno;
 mod id;
 mod info;
 mod link;
+mod load;
 mod map;
 mod test_run;
 
@@ -95,8 +96,6 @@ fn check_tail(user: User, known: usize, size: usize) -> Result {
 struct Command {
     /// Number (`enum bpf_cmd`).
     number: u32,
-    /// Name, without `BPF_`.
-    name: &'static str,
     /// Byte at which its last field ends; the rest of the attr must be zero.
     end: usize,
     /// What is checked before the capability.
@@ -113,12 +112,12 @@ fn any(_attr: &Attr) -> Result {
     Ok(())
 }
 
+/// Makes the table. The names, without `BPF_`, are for the reader.
 macro_rules! commands {
     ($($number:literal $name:ident $end:literal $check:path, $cap:expr, $handler:path;)*) => {
         /// Every command that is there; bpf(2)'s others answer as on a kernel without them.
         const COMMANDS: &[Command] = &[$(Command {
             number: $number,
-            name: stringify!($name),
             end: $end,
             check: $check,
             cap: $cap,
@@ -133,6 +132,7 @@ commands! {
     2  MAP_UPDATE_ELEM    32  any,                None,                map::update;
     3  MAP_DELETE_ELEM    16  any,                None,                map::delete;
     4  MAP_GET_NEXT_KEY   24  any,                None,                map::next_key;
+    5  PROG_LOAD          168 any,                None,                load::load;
     10 PROG_TEST_RUN      76  any,                None,                test_run::test_run;
     11 PROG_GET_NEXT_ID   8   id::check_start,    Some(Cap::SysAdmin), id::next_prog;
     12 MAP_GET_NEXT_ID    8   id::check_start,    Some(Cap::SysAdmin), id::next_map;
@@ -148,7 +148,7 @@ commands! {
 const _: () = {
     let mut i = 0;
     while i < COMMANDS.len() {
-        assert!(COMMANDS[i].end <= ATTR_SIZE && !COMMANDS[i].name.is_empty());
+        assert!(COMMANDS[i].end <= ATTR_SIZE);
         assert!(i == 0 || COMMANDS[i - 1].number < COMMANDS[i].number);
         i += 1;
     }

@@ -20,17 +20,13 @@ pub mod map;
 
 mod object;
 
-// Until PROG_LOAD and LINK_CREATE use all of it.
-#[allow(dead_code)]
 mod prog;
 
 mod attach;
 mod helper_impl;
 
-#[allow(dead_code)]
 mod link;
 
-#[allow(dead_code)]
 mod command;
 
 mod chardev;

@@ -2,8 +2,9 @@
 
 //! Programs as objects: what runs, and what user space may know of it.
 
+mod engine;
+
 use crate::abi::ProgType;
-use crate::helper_impl;
 use crate::isa::encode::{encode, wire_imm64, RawImm64};
 use crate::isa::{Imm64, RawInsn};
 use crate::object::MapObject;
@@ -11,49 +12,17 @@ use crate::sys::anon::FileObject;
 use crate::sys::context::RunGuard;
 use crate::sys::cred::Uid;
 use crate::sys::hash::sha256;
-use crate::sys::run::{self, Outside};
 use crate::sys::shared::{Kind, Object, Release, Shared};
 use crate::sys::time;
 use crate::verifier::VerifiedProg;
 use core::fmt::Write;
+use engine::{Compiled, Engine};
 use kernel::prelude::*;
 
 /// Bytes of a tag (`BPF_TAG_SIZE`).
 pub(crate) const TAG_SIZE: usize = 8;
 
-/// One function of a program in its machine code.
-pub(crate) struct Function {
-    /// Byte in the image.
-    pub(crate) start: u32,
-    /// Bytes.
-    pub(crate) len: u32,
-}
-
-/// A program's machine code.
-pub(crate) struct Compiled {
-    /// Its functions in order.
-    pub(crate) functions: KVec<Function>,
-}
-
-impl Compiled {
-    /// All of the machine code.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &[]
-    }
-
-    /// Address of byte `off`.
-    pub(crate) fn address(&self, off: u32) -> usize {
-        off as usize
-    }
-}
-
-/// What runs a program.
-enum Engine {
-    /// The interpreter, on the verified instructions.
-    Interpreter(VerifiedProg),
-}
-
-/// A program: what a hook needs to run it comes first.
+/// A program: what a hook needs to run it comes first, and goes before the maps that it uses.
 pub(crate) struct Prog {
     engine: Engine,
     aux: KBox<Aux>,
@@ -124,30 +93,19 @@ impl Prog {
             },
             GFP_KERNEL_ACCOUNT,
         )?;
-        let engine = Engine::Interpreter(source.verified);
+        let engine = Engine::new(source.verified, &aux.maps)?;
         Shared::new(Prog { engine, aux })
     }
 
     /// Runs it on the context at `ctx`, which is what programs of its type expect there.
     #[inline]
     pub(crate) fn run(&self, guard: &RunGuard, ctx: usize) -> u64 {
-        match &self.engine {
-            Engine::Interpreter(verified) => {
-                let maps = &self.aux.maps;
-                let outside = Outside {
-                    helper: helper_impl::address,
-                    map: |index: u32| maps.get(index as usize).map(|object| object.map()),
-                };
-                run::interpret(verified, &outside, guard, ctx)
-            }
-        }
+        self.engine.run(&self.aux.maps, guard, ctx)
     }
 
     /// Its machine code, if it was compiled.
     pub(crate) fn compiled(&self) -> Option<&Compiled> {
-        match &self.engine {
-            Engine::Interpreter(_) => None,
-        }
+        self.engine.compiled()
     }
 
     /// Everything else.

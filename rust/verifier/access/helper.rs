@@ -175,7 +175,7 @@ impl Verifier<'_> {
         if bytes.iter().all(|b| *b == Byte::Zero) {
             return Ok(Some(0));
         }
-        if first == 0 && slot.spill_size() >= 4 {
+        if first == 0 && slot.spill_size() == 4 {
             if let Val::Scalar(n) = slot.val {
                 if let Some(c) = n.v.is_const() {
                     self.nodes.mark(n.node)?;

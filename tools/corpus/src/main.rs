@@ -2,14 +2,16 @@
 
 //! Runs the kernel tree's verifier tests through oxbpf's verifier and says where they differ.
 //!
-//! usage: oxbpf-corpus TESTS [-v] [-i] [-l LEVEL] [-t NAME]
+//! usage: oxbpf-corpus TESTS [-v] [-i] [-l LEVEL] [-t NAME] [-m COUNT [-s SEED]]
 //!
 //! TESTS is what build.sh wrote. Each test is verified as root and, where the tests say something
 //! about it, without capabilities. `-t` runs the tests whose name contains NAME and prints their
 //! logs, `-v` prints the log of every difference. `-i` compares with the running kernel's own
-//! bpf(2) instead: verdict, instructions processed and time (needs root).
+//! bpf(2) instead: verdict, instructions processed and time (needs root). `-m` does that with COUNT
+//! programs made from the tests by random changes, and shows what oxbpf alone accepts.
 
 mod in_tree;
+mod mutate;
 mod ours;
 mod read;
 
@@ -119,10 +121,63 @@ fn compare(tests: &[Test], only: Option<&str>, level: u32) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Compares verdicts on changed tests.
+fn fuzz(tests: &[Test], count: u64, seed: u64) -> ExitCode {
+    let usable: Vec<&Test> = tests
+        .iter()
+        .filter(|t| skip_reason(t).is_none() && t.insns.len() < 200)
+        .collect();
+    let mut rng = mutate::Rng::new(seed);
+    let (mut both, mut neither, mut only_theirs, mut only_ours) = (0, 0, 0, 0);
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    for n in 0..count {
+        let base = usable[rng.below(usable.len())];
+        let t = mutate::mutate(base, &mut rng, &usable);
+        let Some(ty) = ours::prog_type(t.prog_type) else {
+            continue;
+        };
+        let ours = ours::run(&t, ty, Loader::Root, 1);
+        let Some(theirs) = in_tree::run(&t, 1) else {
+            continue;
+        };
+        match (ours.verdict, theirs.verdict) {
+            (Ok(()), Ok(())) => both += 1,
+            (Err(_), Err(_)) => neither += 1,
+            (Err(e), Ok(())) => {
+                only_theirs += 1;
+                let why = ours.log.lines().rev().nth(1).unwrap_or("").to_owned();
+                let why: String = why
+                    .chars()
+                    .map(|c| if c.is_ascii_digit() { 'N' } else { c })
+                    .collect();
+                *reasons.entry(format!("errno {e}: {why}")).or_default() += 1;
+            }
+            (Ok(()), Err(e)) => {
+                only_ours += 1;
+                println!("--- only oxbpf accepts (in-tree {e}), program {n} of seed {seed}:");
+                println!("    from {}: {}", t.file, t.name);
+                for l in theirs.log.lines() {
+                    println!("    in-tree: {l}");
+                }
+            }
+        }
+    }
+    println!(
+        "{count} programs: accepted by both {both}, by neither {neither}, by in-tree only \
+         {only_theirs}, by oxbpf only {only_ours}"
+    );
+    for (why, n) in &reasons {
+        println!("in-tree only: {n} x {why}");
+    }
+    ExitCode::SUCCESS
+}
+
 fn main() -> ExitCode {
     let mut path = None;
     let mut verbose = false;
     let mut side_by_side = false;
+    let mut mutants = None;
+    let mut seed = 1;
     let mut level = None;
     let mut only = None;
     let mut args = std::env::args().skip(1);
@@ -130,6 +185,8 @@ fn main() -> ExitCode {
         match a.as_str() {
             "-v" => verbose = true,
             "-i" => side_by_side = true,
+            "-m" => mutants = args.next().and_then(|n| n.parse::<u64>().ok()),
+            "-s" => seed = args.next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(1),
             "-l" => level = args.next().and_then(|l| l.parse::<u32>().ok()),
             "-t" => only = args.next(),
             _ => path = Some(a),
@@ -150,6 +207,9 @@ fn main() -> ExitCode {
         }
     };
 
+    if let Some(count) = mutants {
+        return fuzz(&tests, count, seed);
+    }
     if side_by_side {
         return compare(&tests, only.as_deref(), level.unwrap_or(4));
     }

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What runs a program: machine code when it can be made, else the interpreter.
+
+use crate::helper_impl;
+use crate::jit::{self, ArrayTarget, Failure, Features, Image, MapTarget, Mitigations, Target};
+use crate::object::MapObject;
+use crate::sys::context::RunGuard;
+use crate::sys::params::{self, Jit};
+use crate::sys::run::{self, Outside};
+use crate::sys::shared::Shared;
+use crate::sys::text::Text;
+use crate::sys::{cpu, exec};
+use crate::verifier::VerifiedProg;
+use core::fmt;
+use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
+
+/// One function of a program in its machine code.
+pub(crate) struct Function {
+    /// Byte in the image.
+    pub(crate) start: u32,
+    /// Bytes.
+    pub(crate) len: u32,
+}
+
+/// A compiled program.
+pub(crate) struct Compiled {
+    text: Text,
+    /// Its functions in order.
+    pub(crate) functions: KVec<Function>,
+}
+
+impl Compiled {
+    /// All of the machine code.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.text.bytes()
+    }
+
+    /// Address of byte `off`.
+    pub(crate) fn address(&self, off: u32) -> usize {
+        self.text.address(off)
+    }
+}
+
+/// What runs a program.
+pub(super) enum Engine {
+    /// Machine code. It names the program's maps by address.
+    Compiled(Compiled),
+    /// The interpreter, on the verified instructions.
+    Interpreter(VerifiedProg),
+}
+
+/// Why a program is not compiled.
+enum Reason {
+    /// The compiler says it.
+    Failure(Failure),
+    /// No executable memory can be had.
+    NoMemory(Error),
+}
+
+impl From<Failure> for Reason {
+    fn from(failure: Failure) -> Self {
+        Reason::Failure(failure)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Failure(failure) => failure.fmt(f),
+            Reason::NoMemory(_) if !exec::available() => {
+                write!(
+                    f,
+                    "the kernel's functions for executable memory were not found"
+                )
+            }
+            Reason::NoMemory(e) => write!(f, "no executable memory: error {}", e.to_errno()),
+        }
+    }
+}
+
+impl Engine {
+    /// Compiles the program, or prepares to interpret it, as parameter `jit` wants.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTSUPP` when it must be compiled and cannot.
+    pub(super) fn new(verified: VerifiedProg, maps: &[Shared<MapObject>]) -> Result<Self> {
+        let jit = params::jit();
+        if jit == Jit::Off {
+            return Ok(Engine::Interpreter(verified));
+        }
+        match compile(&verified, maps) {
+            Ok(compiled) => Ok(Engine::Compiled(compiled)),
+            Err(reason) if jit == Jit::Required => {
+                report(&reason, "refused");
+                Err(ENOTSUPP)
+            }
+            Err(reason) => {
+                report(&reason, "interpreted");
+                Ok(Engine::Interpreter(verified))
+            }
+        }
+    }
+
+    /// Runs the program, which uses these maps, on the context at `ctx`.
+    #[inline]
+    pub(super) fn run(&self, maps: &[Shared<MapObject>], guard: &RunGuard, ctx: usize) -> u64 {
+        match self {
+            Engine::Compiled(compiled) => compiled.text.run(guard, ctx),
+            Engine::Interpreter(verified) => {
+                let outside = Outside {
+                    helper: helper_impl::address,
+                    map: |index: u32| maps.get(index as usize).map(|object| object.map()),
+                };
+                run::interpret(verified, &outside, guard, ctx)
+            }
+        }
+    }
+
+    /// The machine code, if there is some.
+    pub(super) fn compiled(&self) -> Option<&Compiled> {
+        match self {
+            Engine::Compiled(compiled) => Some(compiled),
+            Engine::Interpreter(_) => None,
+        }
+    }
+}
+
+/// Says why a program is not compiled; not for ever, for whoever loads programs could fill the log.
+fn report(reason: &Reason, what: &str) {
+    static LEFT: Atomic<i32> = Atomic::new(20);
+
+    if LEFT.load(Relaxed) > 0 {
+        LEFT.fetch_sub(1, Relaxed);
+        pr_info!("a program is {}: {}\n", what, format_args!("{reason}"));
+    }
+}
+
+/// What the compiler may use, and must do, on this machine.
+fn machine() -> (Features, Mitigations) {
+    let cpu = cpu::facts();
+    let features = Features {
+        bmi2: cpu.bmi2,
+        movbe: cpu.movbe,
+    };
+    let returns = match (cpu.rethunk, cpu::return_thunk()) {
+        (false, _) => jit::Thunk::NotNeeded,
+        (true, Some(addr)) => jit::Thunk::At(addr as u64),
+        (true, None) => jit::Thunk::Missing,
+    };
+    let mitigations = Mitigations {
+        ibt: cpu.ibt,
+        returns,
+        sls: cpu.sls,
+        call_depth: cpu.call_depth,
+    };
+    (features, mitigations)
+}
+
+/// The maps as the compiler sees them.
+fn map_targets(maps: &[Shared<MapObject>]) -> Result<KVec<MapTarget>> {
+    let mut targets = KVec::with_capacity(maps.len(), GFP_KERNEL)?;
+    for object in maps {
+        let map = object.map();
+        let array = map.array_layout().map(|layout| ArrayTarget {
+            base: layout.base as u64,
+            stride: layout.stride,
+            max_entries: layout.entries,
+        });
+        let target = MapTarget {
+            addr: core::ptr::from_ref(map) as u64,
+            value: map.value_addr(0).ok().map(|addr| addr as u64),
+            array,
+        };
+        targets.push(target, GFP_KERNEL)?;
+    }
+    Ok(targets)
+}
+
+fn compile(verified: &VerifiedProg, maps: &[Shared<MapObject>]) -> Result<Compiled, Reason> {
+    let maps = map_targets(maps).map_err(Failure::System)?;
+    let (features, mitigations) = machine();
+    let target = Target {
+        features,
+        mitigations,
+        align_stack: false,
+        helper: &|id| helper_impl::address(id).map(|addr| addr as u64),
+        maps: &maps,
+    };
+    let mut image = jit::compile(verified, &target)?;
+    let functions = functions(&image).map_err(Failure::System)?;
+    let text = Text::place(&mut image).map_err(Reason::NoMemory)?;
+    Ok(Compiled { text, functions })
+}
+
+/// Where each function is; one ends where the next begins.
+fn functions(image: &Image) -> Result<KVec<Function>> {
+    let starts = image.subprogs();
+    let end = u32::try_from(image.bytes().len()).map_err(|_| E2BIG)?;
+    let mut functions = KVec::with_capacity(starts.len(), GFP_KERNEL)?;
+    for (i, &start) in starts.iter().enumerate() {
+        let next = starts.get(i.wrapping_add(1)).copied().unwrap_or(end);
+        let len = next.saturating_sub(start);
+        functions.push(Function { start, len }, GFP_KERNEL)?;
+    }
+    Ok(functions)
+}

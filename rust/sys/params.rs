@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The module's parameters.
+
+use kernel::prelude::*;
+
+extern "C" {
+    fn oxbpf_param_jit() -> c_uint;
+}
+
+/// Parameter `jit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Jit {
+    /// Programs are interpreted.
+    Off,
+    /// Programs are compiled, and interpreted when that is not possible.
+    On,
+    /// Programs that cannot be compiled are refused.
+    Required,
+}
+
+/// What parameter `jit` says now.
+pub(crate) fn jit() -> Jit {
+    // SAFETY: no requirements.
+    match unsafe { oxbpf_param_jit() } {
+        0 => Jit::Off,
+        1 => Jit::On,
+        _ => Jit::Required,
+    }
+}
