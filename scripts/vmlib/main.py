@@ -75,8 +75,6 @@ class Session:
                 dirs=[TOP, os.environ["CACHE"], GUEST_ENV["OXBPF_KDIR"], os.environ["CARGO_TARGET_DIR"]],
             )
             log = self.machine.boot()
-            if a.dmesg:
-                show_log(log)
             problems += [f"boot: {line}" for line in judge.splats(log)]
         if not self.args.no_module:
             problems += self.step(f"[ -d /sys/module/oxbpf ] || insmod {shlex.quote(MODULE)}", "insmod")
@@ -295,6 +293,8 @@ def test(args):
 def main():
     """Runs what the command line says."""
     args = arguments()
+    # A command's output is written as bytes; what we say must not overtake it.
+    sys.stdout.reconfigure(line_buffering=True)
     return run(args) if args.what == "run" else test(args)
 
 
