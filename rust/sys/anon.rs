@@ -148,7 +148,7 @@ pub(crate) fn install<T: FileObject>(value: T, mode: Mode) -> Result<i32> {
     // file keeps.
     let file = unsafe {
         kernel::error::from_err_ptr(anon_inode_getfile(
-            T::NAME.as_ptr().cast(),
+            T::NAME.as_char_ptr(),
             &FOPS.0,
             data.cast(),
             flags as c_int,
@@ -243,7 +243,7 @@ impl AnyFile {
 
     fn mode(&self) -> u32 {
         // SAFETY: by the invariant the file lives.
-        unsafe { (*self.0.as_ptr()).f_mode as u32 }
+        unsafe { (*self.0.as_ptr()).f_mode }
     }
 
     /// Commands through it may read.

@@ -69,7 +69,7 @@ impl<T: Device> Registration<T> {
             inner <- Opaque::try_ffi_init(|slot: *mut bindings::miscdevice| {
                 let mut device: bindings::miscdevice = pin_init::zeroed();
                 device.minor = bindings::MISC_DYNAMIC_MINOR as c_int;
-                device.name = T::NAME.as_ptr().cast();
+                device.name = T::NAME.as_char_ptr();
                 device.fops = &Table::<T>::FOPS;
                 device.mode = T::MODE;
                 // SAFETY: the slot is valid for writing.

@@ -66,5 +66,5 @@ impl Uid {
 /// Programs under this license may call what only the GPL's may.
 pub(crate) fn gpl_compatible(license: &CStr) -> bool {
     // SAFETY: the string is NUL-terminated and only read.
-    unsafe { oxbpf_license_gpl(license.as_ptr().cast()) }
+    unsafe { oxbpf_license_gpl(license.as_char_ptr()) }
 }

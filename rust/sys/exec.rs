@@ -119,7 +119,7 @@ impl Area {
     }
 
     fn address(&self, chunk: usize) -> usize {
-        self.base.as_ptr() as usize + chunk.wrapping_mul(CHUNK)
+        (self.base.as_ptr() as usize).wrapping_add(chunk.wrapping_mul(CHUNK))
     }
 }
 

@@ -99,7 +99,7 @@ pub(crate) fn resolve() {
     }
     for symbol in SYMBOLS {
         // SAFETY: the name is NUL-terminated; without kallsyms the shim answers 0.
-        let addr = unsafe { oxbpf_lookup(symbol.name.as_ptr().cast()) };
+        let addr = unsafe { oxbpf_lookup(symbol.name.as_char_ptr()) };
         if addr == 0 {
             let name = symbol.name.to_str().unwrap_or("?");
             pr_warn!("no {}: {} is off\n", name, symbol.feature);
