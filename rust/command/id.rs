@@ -82,5 +82,5 @@ pub(super) fn map_fd(attr: &Attr) -> Result<i32> {
 
 /// LINK_GET_FD_BY_ID
 pub(super) fn link_fd(attr: &Attr) -> Result<i32> {
-    anon::install(LinkFile::new(by_id(attr)?), Mode::ReadWrite)
+    anon::install(LinkFile::new(by_id(attr)?), Mode::ReadOnly)
 }

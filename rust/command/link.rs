@@ -97,7 +97,7 @@ pub(super) fn create(attr: &Attr) -> Result<i32> {
     };
     let link = Link::new(attachment, prog.clone())?;
     link.publish()?;
-    anon::install(LinkFile::new(link), Mode::ReadWrite)
+    anon::install(LinkFile::new(link), Mode::ReadOnly)
 }
 
 /// What a link to a perf event comes to: the event's own file decides, and takes no program of ours.

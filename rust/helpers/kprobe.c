@@ -57,6 +57,9 @@ unsigned long oxbpf_probes_addr(const struct oxbpf_probes *set, unsigned int ind
 /* An fprobe allocates its list as one piece, which the page allocator must be able to give. */
 #define OXBPF_FPROBE_MAX (KMALLOC_MAX_SIZE / sizeof(struct fprobe_hlist_node) - 64)
 
+/* Kprobes are put in one by one, and nothing can stop that: so many take some seconds. */
+#define OXBPF_KPROBES_MAX 4096
+
 /*
  * Runs with preemption off, as all these probes do: ftrace and jump-optimised kprobes turn it off,
  * a breakpoint turns interrupts off.
@@ -172,6 +175,8 @@ static int oxbpf_probes_register_kprobes(struct oxbpf_probes *set)
 	unsigned int i;
 	int err;
 
+	if (set->count > OXBPF_KPROBES_MAX)
+		return -E2BIG;
 	set->probe = kvcalloc(set->count, sizeof(*set->probe), GFP_KERNEL_ACCOUNT);
 	set->kps = kvcalloc(set->count, sizeof(*set->kps), GFP_KERNEL_ACCOUNT);
 	if (!set->probe || !set->kps) {

@@ -13,6 +13,7 @@ mod both;
 mod caps;
 mod errno;
 mod fds;
+mod hooks;
 mod info;
 mod insn;
 mod kprobe;
@@ -36,6 +37,7 @@ const SUITES: &[Entry] = &[
     ("info", info::suite),
     ("caps", caps::suite),
     ("kprobe", kprobe::suite),
+    ("hooks", hooks::suite),
     ("fds", fds::suite),
 ];
 
