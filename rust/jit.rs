@@ -87,6 +87,9 @@ pub struct Target<'a> {
     pub align_stack: bool,
     /// Address of a helper function.
     pub helper: &'a dyn Fn(i32) -> Option<u64>,
+    /// Address of what `LD_ABS` and `LD_IND` call: a C function of the context, the offset (`int`)
+    /// and the size, that gives the bytes in host order or a negative number.
+    pub packet: Option<u64>,
     /// The program's used maps, by index.
     pub maps: &'a [MapTarget],
 }

@@ -315,7 +315,11 @@ impl Flow {
             sum.writes = sum.writes.or(effects(insn).defs);
             match insn {
                 Insn::Exit => sum.exits = sum.exits.wrapping_add(1),
-                Insn::Call { .. } | Insn::CallSub { .. } | Insn::CallKfunc { .. } => {
+                Insn::Call { .. }
+                | Insn::CallSub { .. }
+                | Insn::CallKfunc { .. }
+                | Insn::LdAbs { .. }
+                | Insn::LdInd { .. } => {
                     sum.calls = true;
                 }
                 _ => {}

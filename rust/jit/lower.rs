@@ -64,6 +64,8 @@ enum What {
     Division(div::Fixup),
     /// `R0 = NULL`
     Null,
+    /// Returns 0 from the subprogram.
+    End,
 }
 
 /// The state of lowering one subprogram.
@@ -81,6 +83,8 @@ struct Lower<'a> {
     /// Control can reach the current place.
     reached: bool,
     cold: KVec<Cold>,
+    /// Rare code that returns 0.
+    end: Option<Label>,
     /// The last slot that was lowered together with one before it.
     fused: Option<u32>,
 }
@@ -126,6 +130,7 @@ pub(super) fn subprogram(
         live: RegSet::NONE,
         reached: true,
         cold: KVec::new(),
+        end: None,
         fused: None,
     };
     for at in sub.start..sub.end {
@@ -248,7 +253,8 @@ impl Lower<'_> {
                 off,
                 src,
             } => self.store(size, dst, off, Src::Reg(src)),
-            Insn::LdAbs { .. } | Insn::LdInd { .. } => Err(self.refuse("LD_ABS/LD_IND")),
+            Insn::LdAbs { size, imm } => self.load_packet(size, None, imm),
+            Insn::LdInd { size, src, imm } => self.load_packet(size, Some(src), imm),
             Insn::Ja { target, .. } => self.goto(target),
             Insn::MayGoto { .. } => Err(self.refuse("may_goto")),
             Insn::Jmp {

@@ -186,6 +186,7 @@ fn compile(verified: &VerifiedProg, maps: &[Shared<MapObject>]) -> Result<Compil
         features,
         mitigations,
         align_stack: false,
+        packet: Some(run::load_packet as usize as u64),
         helper: &|id| helper_impl::address(id).map(|addr| addr as u64),
         maps: &maps,
     };

@@ -175,6 +175,19 @@ impl<'m, M: Fn(u32) -> Option<&'m Map>> Memory for KernelMemory<'_, M> {
     }
 }
 
+/// What compiled programs call for `LD_ABS` and `LD_IND`: the `size` bytes at `offset` of the packet
+/// in host order, or a negative number when they are not in it.
+pub(crate) extern "C" fn load_packet(skb: *const c_void, offset: c_int, size: c_uint) -> i64 {
+    let mut value = 0;
+    // SAFETY: only compiled programs have this address, and the verifier proved that what they pass
+    // is the context of a packet program, which is the packet.
+    let there = unsafe { oxbpf_packet_load(skb, offset, size, &mut value) };
+    match i64::try_from(value) {
+        Ok(value) if there => value,
+        _ => -1,
+    }
+}
+
 /// Interprets the program on the context at `ctx`.
 pub(crate) fn interpret<'m, M: Fn(u32) -> Option<&'m Map>>(
     prog: &VerifiedProg,

@@ -66,4 +66,42 @@ impl Lower<'_> {
         self.wrote_home(dst, 64);
         Ok(())
     }
+
+    /// `LD_ABS`, `LD_IND`: `R6` holds the context. Bytes that are not there end the subprogram.
+    pub(super) fn load_packet(&mut self, size: Size, src: Option<Reg>, imm: i32) -> Done {
+        let Some(addr) = self.target.packet else {
+            return Err(self.refuse("LD_ABS/LD_IND"));
+        };
+        let offset = match src {
+            Some(src) => {
+                let gpr = self.gpr(src, TMP1)?;
+                Expr::plus(gpr, imm)
+            }
+            None => Expr::constant(sext(imm)),
+        };
+        self.force(Reg::R6, false)?;
+        self.before_call(RegSet::NONE)?;
+        let (rdi, rsi, rdx) = (home(Reg::R1), home(Reg::R2), home(Reg::R3));
+        self.compute(rsi, &offset, Width::W32, false)?;
+        let r6 = Expr::reg(home(Reg::R6));
+        self.compute(rdi, &r6, Width::W64, false)?;
+        self.load_const(rdx, u64::from(size.bytes()), false)?;
+        self.out.buf.call_absolute(addr)?;
+        self.after_call();
+        let rax = home(Reg::R0);
+        self.put(enc::rm_r(&inst::TEST_RM_R, Width::W64, rax, rax))?;
+        let end = match self.end {
+            Some(end) => end,
+            None => {
+                let entry = self.out.buf.new_label()?;
+                let (back, what) = (entry, What::End);
+                self.cold.push(Cold { entry, back, what }, GFP_KERNEL)?;
+                self.end = Some(entry);
+                entry
+            }
+        };
+        self.out.buf.jcc(Cc::S, end)?;
+        self.wrote_home(Reg::R0, size.bits());
+        Ok(())
+    }
 }

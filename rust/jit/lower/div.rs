@@ -293,6 +293,11 @@ impl Lower<'_> {
             self.out.buf.bind(entry);
             let Fixup { op, w, divisor } = match what {
                 What::Division(fixup) => fixup,
+                What::End => {
+                    self.load_const(rax, 0, false)?;
+                    self.leave()?;
+                    continue;
+                }
                 What::Null => {
                     self.load_const(rax, 0, false)?;
                     self.out.buf.jmp(back)?;

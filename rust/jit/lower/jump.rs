@@ -174,9 +174,15 @@ impl Lower<'_> {
 
     pub(super) fn exit(&mut self) -> Done {
         self.force(Reg::R0, false)?;
+        self.leave()?;
+        self.reached = false;
+        Ok(())
+    }
+
+    /// Emits the epilogue and the return.
+    pub(super) fn leave(&mut self) -> Done {
         self.frame.leave(&mut self.out.buf)?;
         frame::ret(&mut self.out.buf, &self.target.mitigations)?;
-        self.reached = false;
         Ok(())
     }
 }

@@ -186,6 +186,7 @@ fn main() {
             ..Mitigations::default()
         },
         align_stack: false,
+        packet: None,
         helper: &|_| Some(0xffff_ffff_8100_0000),
         maps: &maps,
     };

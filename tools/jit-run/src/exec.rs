@@ -4,6 +4,7 @@
 
 use oxbpf_core::isa::code::Code;
 use oxbpf_core::jit::{self, Image};
+use std::cell::RefCell;
 use std::ffi::c_void;
 
 extern "C" {
@@ -16,7 +17,7 @@ extern "C" {
 /// A helper function as programs call it.
 pub type Helper = extern "C" fn(u64, u64, u64, u64, u64) -> u64;
 
-/// The number of the first helper: one that no kernel helper has.
+/// A number for the first helper of tests: one that no kernel helper has.
 pub const FIRST_HELPER: i32 = 1_000_000;
 
 /// Room for code; it also holds a jump to each helper, so that calls reach them.
@@ -34,7 +35,29 @@ pub struct Placed {
 /// Helper addresses lie here until the image is placed: the distance of trampoline `i`.
 const FAKE: u64 = 0x1000;
 
-/// Compiles `code` for this process, with `helpers` numbered from [`FIRST_HELPER`].
+thread_local! {
+    static PACKET: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Sets what this thread's programs load with `LD_ABS` and `LD_IND`, on any context.
+pub fn set_packet(packet: &[u8]) {
+    PACKET.set(packet.to_vec());
+}
+
+/// `size` bytes at `offset` of the packet, in host order; none when they are not in it.
+pub fn packet_word(offset: i32, size: u32) -> Option<u64> {
+    let start = usize::try_from(offset).ok()?;
+    PACKET.with_borrow(|packet| {
+        let bytes = packet.get(start..start.checked_add(size as usize)?)?;
+        Some(bytes.iter().fold(0, |n, b| (n << 8) | u64::from(*b)))
+    })
+}
+
+extern "C" fn load_packet(_: *const c_void, offset: i32, size: u32) -> i64 {
+    packet_word(offset, size).map_or(-1, |word| word as i64)
+}
+
+/// Compiles `code` for this process, with `helpers` numbered from 1.
 ///
 /// # Errors
 ///
@@ -46,8 +69,24 @@ pub fn place(
     features: jit::Features,
     mitigations: jit::Mitigations,
 ) -> Result<Placed, jit::Failure> {
+    place_numbered(code, 1, helpers, maps, features, mitigations)
+}
+
+/// As [`place`], with `helpers` numbered from `first`.
+///
+/// # Errors
+///
+/// What the compiler says.
+pub fn place_numbered(
+    code: &Code,
+    first: i32,
+    helpers: &[Helper],
+    maps: &[jit::MapTarget],
+    features: jit::Features,
+    mitigations: jit::Mitigations,
+) -> Result<Placed, jit::Failure> {
     let helper = |id: i32| {
-        let i = usize::try_from(id.checked_sub(FIRST_HELPER)?).ok()?;
+        let i = usize::try_from(id.checked_sub(first)?).ok()?;
         (i < helpers.len()).then(|| FAKE + (i * TRAMPOLINE) as u64)
     };
     // Find out the size, map, then compile again with the right helper addresses.
@@ -59,14 +98,16 @@ pub fn place(
                 features,
                 mitigations,
                 align_stack: true,
+                packet: Some(base + (helpers.len() * TRAMPOLINE) as u64),
                 helper: &helper,
                 maps,
             },
         )
     };
-    let first = compile(FAKE)?;
-    let stubs = helpers.len() * TRAMPOLINE;
-    let len = (stubs + first.bytes().len() + 4095) & !4095;
+    let sized = compile(FAKE)?;
+    // Behind the helpers': the packet's loads.
+    let stubs = (helpers.len() + 1) * TRAMPOLINE;
+    let len = (stubs + sized.bytes().len() + 4095) & !4095;
     // SAFETY: a new private mapping.
     let at = unsafe { mmap(std::ptr::null_mut(), len, 3, 0x22, -1, 0) }.cast::<u8>();
     assert!(at as isize != -1, "mmap");
@@ -75,11 +116,12 @@ pub fn place(
     // SAFETY: the mapping is writable, `len` long and not executable yet.
     let mem = unsafe { std::slice::from_raw_parts_mut(at, len) };
     mem.fill(0xcc);
-    for (i, f) in helpers.iter().enumerate() {
+    let addresses = helpers.iter().map(|f| *f as usize as u64);
+    for (i, f) in addresses.chain([load_packet as usize as u64]).enumerate() {
         let stub = &mut mem[i * TRAMPOLINE..];
         // movabs r11, f; jmp r11
         stub[..2].copy_from_slice(&[0x49, 0xbb]);
-        stub[2..10].copy_from_slice(&(*f as usize as u64).to_le_bytes());
+        stub[2..10].copy_from_slice(&f.to_le_bytes());
         stub[10..13].copy_from_slice(&[0x41, 0xff, 0xe3]);
     }
     mem[stubs..stubs + image.bytes().len()].copy_from_slice(image.bytes());

@@ -2,7 +2,7 @@
 
 //! A second interpreter, written apart from the project's, that runs on this process's memory.
 
-use crate::exec::{Helper, FIRST_HELPER};
+use crate::exec::{packet_word, Helper, FIRST_HELPER};
 use oxbpf_core::isa::code::Code;
 use oxbpf_core::isa::{AluOp, AtomicOp, Cond, Imm64, Insn, Reg, Size, Src, SwapKind, Width};
 use oxbpf_core::jit::MapTarget;
@@ -286,6 +286,17 @@ pub unsafe fn run(code: &Code, world: &World<'_>, start: u32, args: [u64; 5]) ->
                     r[0] = run(code, world, target, [r[1], r[2], r[3], r[4], r[5]]);
                 }
                 Insn::Exit => return r[0],
+                Insn::LdAbs { size, imm } => match packet_word(imm, size.bytes()) {
+                    Some(word) => r[0] = word,
+                    None => return 0,
+                },
+                Insn::LdInd { size, src, imm } => {
+                    let offset = (r[src.index()] as i32).wrapping_add(imm);
+                    match packet_word(offset, size.bytes()) {
+                        Some(word) => r[0] = word,
+                        None => return 0,
+                    }
+                }
                 other => panic!("{other:?}"),
             }
         }

@@ -8,6 +8,7 @@ mod common;
 use common::*;
 use oxbpf_core::isa::{AluOp, AtomicOp, Cond, Insn, Reg, Size, Src, SwapKind, Width};
 use oxbpf_core::jit::{ArrayTarget, MapTarget};
+use oxbpf_jit_run::exec::set_packet;
 use oxbpf_jit_run::rng::{Rng, EDGES};
 use oxbpf_jit_run::{alu64, jmp, ldx, mov, stx};
 
@@ -423,6 +424,42 @@ fn maps_and_large_numbers() {
     let c = body(&insns);
     let inputs: Vec<_> = (0..4).map(|_| with_registers(&[], &mut rng)).collect();
     compare(&c, &[], &[map], &inputs);
+}
+
+#[test]
+fn packet_loads() {
+    let mut rng = Rng::new(10);
+    let packet: Vec<u8> = (0..200).map(|_| rng.bits() as u8).collect();
+    set_packet(&packet);
+    for size in [Size::B, Size::H, Size::W] {
+        for src in GENERAL {
+            for imm in [0, 1, 100, 196, 197, 199, 200, -1, i32::MIN, i32::MAX] {
+                let at = prologue().len() as u32;
+                // The first load overwrites R1 to R5.
+                let first = match (1..=5).contains(&src.index()) {
+                    true => mov(Reg::R0, Src::Imm(0)),
+                    false => Insn::LdAbs { size, imm },
+                };
+                let c = body(&[
+                    alu64(AluOp::Add, Reg::R8, Src::Reg(src)),
+                    jmp(Cond::Gt, Reg::R9, Src::Imm(0), at + 3),
+                    first,
+                    Insn::LdInd { size, src, imm },
+                    alu64(AluOp::Add, Reg::R7, Src::Reg(Reg::R0)),
+                    mov(Reg::R1, Src::Imm(1)),
+                    mov(Reg::R2, Src::Imm(2)),
+                    mov(Reg::R3, Src::Imm(3)),
+                    mov(Reg::R4, Src::Imm(4)),
+                    mov(Reg::R5, Src::Imm(5)),
+                ]);
+                let mut inputs = Vec::new();
+                for i in [0, 1, 2, 50, 199, u64::MAX, 1 << 32, 1 << 40] {
+                    inputs.push(with_registers(&[(src, i), (Reg::R9, i & 1)], &mut rng));
+                }
+                compare(&c, &[], &[], &inputs);
+            }
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use oxbpf_core::isa::code::Code;
 use oxbpf_core::isa::{AluOp, Cond, Insn, Reg, Size, Width};
 use oxbpf_core::jit::{Features, MapTarget, Mitigations};
-use oxbpf_jit_run::exec::{place, Helper};
+use oxbpf_jit_run::exec::{place_numbered, Helper, FIRST_HELPER};
 use oxbpf_jit_run::reference::{self, World};
 use oxbpf_jit_run::rng::Rng;
 use oxbpf_jit_run::{code, ldx, stx};
@@ -138,7 +138,15 @@ pub fn compare(c: &Code, helpers: &[Helper], maps: &[MapTarget], inputs: &[[u64;
         wants.push((r0, ctx, values()));
     }
     for features in FEATURES {
-        let placed = place(c, helpers, maps, features, Mitigations::default()).unwrap();
+        let placed = place_numbered(
+            c,
+            FIRST_HELPER,
+            helpers,
+            maps,
+            features,
+            Mitigations::default(),
+        )
+        .unwrap();
         for (input, want) in inputs.iter().zip(&wants) {
             reset();
             let mut ctx = *input;
