@@ -14,7 +14,7 @@ $(foreach v,CACHE KVER KDIR V JOBS MINUTES,$(if $($(v)),,$(eval unexport $(v))))
 
 S := scripts
 
-.PHONY: all help setup module user run test check test-host test-vm vm clean
+.PHONY: all help setup module user run test check test-host test-vm fuzz vm clean
 
 all: module
 
@@ -46,6 +46,10 @@ test-host: setup
 test-vm: setup
 	@$(S)/test vm
 
+## fuzz: random programs through verifier, interpreter and the host's bpf(2), for MINUTES (10)
+fuzz: setup
+	@$(S)/test fuzz
+
 ## vm: a shell in the VM with the module loaded
 vm: module user
 	@$(S)/vm shell
@@ -66,6 +70,7 @@ help:
 	@echo "  CACHE=DIR      where the set-up keeps what it makes (now: $${CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/oxbpf})"
 	@echo "  KVER=VERSION   kernel to build and test with (default: the pinned one, else the newest supported)"
 	@echo "  KDIR=DIR       a prepared kernel tree with Rust metadata instead of the set-up's"
+	@echo "  MINUTES=N      how long fuzz runs"
 	@echo "  JOBS=N  V=1    processes at once; show the commands"
 
 endif

@@ -115,7 +115,7 @@ pub fn program(seed: u64) -> Fixture {
         name: format!("seed {seed}"),
         prog_type: ty,
         license: "GPL".to_string(),
-        flags: if gen.rng.one_in(8) { 8 } else { 0 },
+        flags: if gen.rng.one_in(3) { 8 } else { 0 },
         insns: gen.insns,
         relocs: gen.relocs,
         maps: gen.maps,
@@ -452,6 +452,11 @@ impl Gen<'_> {
         let signed = i16::from((op == 0x30 || op == MOD) && self.rng.one_in(3));
         if self.rng.one_in(2) {
             let src = self.number();
+            if src != dst && !self.counters.contains(&src) && self.rng.one_in(6) {
+                // Small numbers are more interesting to divide and shift by.
+                let mask = self.rng.pick(&[1, 3, 7, 15, 31, 63]);
+                self.alu_imm(AND, src, mask);
+            }
             self.put(class | 0x08 | op, dst, src, signed, 0);
         } else {
             let imm = match op {
@@ -894,7 +899,53 @@ impl Gen<'_> {
         self.set(0, Kind::Number);
     }
 
+    /// Updates or deletes an entry.
+    fn change_map(&mut self) {
+        let map = self.rng.below(2);
+        let value = self.maps[map].value_size as usize;
+        // Key at -8, value from -8 - its size.
+        if value > 96 {
+            return;
+        }
+        let key = self.rng.below(6) as i32;
+        self.put(0x7a, 10, 0, -8, key);
+        self.now.slots[0] = Kind::Number;
+        let words = value.div_ceil(8);
+        for slot in 1..=words {
+            let off = -8 * (slot as i16 + 1);
+            if self.rng.one_in(2) {
+                let imm = self.immediate();
+                self.put(0x7a, 10, 0, off, imm);
+            } else {
+                let from = self.number();
+                self.put(0x7b, 10, from, off, 0);
+            }
+            self.now.slots[slot] = Kind::Number;
+        }
+        if self.counters.iter().any(|r| *r < 6) {
+            return;
+        }
+        self.put(0xbf, 2, 10, 0, 0);
+        self.alu_imm(ADD, 2, -8);
+        self.put(0xbf, 3, 10, 0, 0);
+        self.alu_imm(ADD, 3, -8 * (words as i32 + 1));
+        let flags = self.rng.below(4) as i32 / 2;
+        self.put(0xb7, 4, 0, 0, flags);
+        let at = self.put(0x18, 1, 1, 0, 0);
+        self.put(0, 0, 0, 0, 0);
+        self.relocs.push(MapReloc { slot: at, map });
+        let id = self.rng.pick(&[2, 2, 3]);
+        self.put(0x85, 0, 0, 0, id);
+        for reg in 1..6 {
+            self.set(reg, Kind::Unset);
+        }
+        self.set(0, Kind::Number);
+    }
+
     fn helper(&mut self) {
+        if self.rng.one_in(2) {
+            return self.change_map();
+        }
         let id = self.rng.pick(&[5, 7, 8, 7]);
         self.put(0x85, 0, 0, 0, id);
         for reg in 1..6 {

@@ -60,11 +60,15 @@ impl Rng {
     /// Bytes full of such numbers.
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(len + 8);
+        let style = self.below(6);
         while bytes.len() < len {
-            if self.one_in(4) {
-                bytes.push(self.u64() as u8);
-            } else {
-                bytes.extend(self.edge().to_le_bytes());
+            match style {
+                0 => bytes.push(0),
+                1 => bytes.push(0xff),
+                2 => bytes.extend((self.below(66) as u64).to_le_bytes()),
+                _ if self.one_in(4) => bytes.push(self.u64() as u8),
+                _ if self.one_in(4) => bytes.extend([0; 8]),
+                _ => bytes.extend(self.edge().to_le_bytes()),
             }
         }
         bytes.truncate(len);
