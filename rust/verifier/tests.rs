@@ -232,6 +232,23 @@ fn bounded_loop() {
 }
 
 #[test]
+fn limits() {
+    let loops = [mov(0, 0), add(0, 1), jlt(0, 1_000_000, -2), EXIT];
+    let (v, log) = run(&loops, 1, &options(ProgType::SocketFilter));
+    assert_eq!(v.err(), Some(E2BIG));
+    assert!(log.contains("BPF program is too large. Processed 1000001 insn"));
+    // Branches that all wait: each side keeps r6 different, and r6 matters in the end.
+    let mut prog = vec![movx(9, 1), mov(6, 0)];
+    for _ in 0..8193 {
+        prog.extend([call(PRANDOM), jeq(0, 0, 1), add(6, 1)]);
+    }
+    prog.extend([mov(0, 0), EXIT]);
+    let (v, log) = run(&prog, 1, &options(ProgType::SocketFilter));
+    assert_eq!(v.err(), Some(E2BIG), "{log}");
+    assert!(log.contains("The sequence of 8193 jumps is too complex."));
+}
+
+#[test]
 fn map_value_access() {
     // Not checked against NULL.
     refused(

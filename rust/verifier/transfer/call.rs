@@ -9,7 +9,7 @@ use crate::verifier::access::{Dir, Overwrite};
 use crate::verifier::domain::scalar::Scalar;
 use crate::verifier::error::refuse;
 use crate::verifier::explore::{Flow, Verifier};
-use crate::verifier::print::Show;
+use crate::verifier::print::{Changed, Show};
 use crate::verifier::state::reg::{Base, Num, Ptr, Val};
 use kernel::prelude::*;
 
@@ -32,6 +32,68 @@ struct Call {
     key: Option<u32>,
     over: [Option<Overwrite>; 5],
     max_size: i64,
+}
+
+/// Helpers that may move or change the packet, so that what was known of it no longer holds.
+fn moves_packet(name: &str) -> bool {
+    matches!(
+        name,
+        "clone_redirect"
+            | "l3_csum_replace"
+            | "l4_csum_replace"
+            | "lwt_push_encap"
+            | "lwt_seg6_action"
+            | "lwt_seg6_adjust_srh"
+            | "lwt_seg6_store_bytes"
+            | "msg_pop_data"
+            | "msg_pull_data"
+            | "msg_push_data"
+            | "skb_adjust_room"
+            | "skb_change_head"
+            | "skb_change_proto"
+            | "skb_change_tail"
+            | "skb_pull_data"
+            | "skb_store_bytes"
+            | "skb_vlan_pop"
+            | "skb_vlan_push"
+            | "store_hdr_opt"
+            | "tail_call"
+            | "xdp_adjust_head"
+            | "xdp_adjust_meta"
+            | "xdp_adjust_tail"
+    )
+}
+
+/// Whether the helper of that name takes maps of that type.
+fn map_fits(ty: MapType, helper: &str) -> bool {
+    match ty {
+        MapType::ProgArray => helper == "tail_call",
+        MapType::Queue | MapType::Stack => {
+            matches!(helper, "map_push_elem" | "map_pop_elem" | "map_peek_elem")
+        }
+        MapType::BloomFilter => matches!(helper, "map_push_elem" | "map_peek_elem"),
+        MapType::PercpuHash | MapType::PercpuArray | MapType::LruPercpuHash => {
+            is_general(helper) || helper == "map_lookup_percpu_elem"
+        }
+        MapType::Hash | MapType::Array | MapType::LruHash => is_general(helper),
+    }
+}
+
+/// Helpers that take maps of all types which have keys and values.
+fn is_general(helper: &str) -> bool {
+    matches!(
+        helper,
+        "map_lookup_elem" | "map_update_elem" | "map_delete_elem" | "for_each_map_elem"
+    )
+}
+
+/// Arrays have a value for each index below their size.
+fn always_there(ty: MapType) -> bool {
+    matches!(ty, MapType::Array | MapType::PercpuArray)
+}
+
+fn is_packet(v: &Val) -> bool {
+    matches!(v, Val::Ptr(p) if p.base.is_packet_any())
 }
 
 impl Verifier<'_> {
@@ -70,6 +132,9 @@ impl Verifier<'_> {
         for o in call.over.into_iter().flatten() {
             self.overwrite(o)?;
         }
+        if moves_packet(row.name) {
+            self.forget_packet()?;
+        }
         self.clobber_caller_saved();
         let result = self.returned(row, &call)?;
         self.set(Reg::R0, result);
@@ -90,7 +155,7 @@ impl Verifier<'_> {
                 let facts = self.map(map)?;
                 // An array has a value for each index below its size.
                 let certain =
-                    facts.ty == MapType::Array && call.key.is_some_and(|k| k < facts.max_entries);
+                    always_there(facts.ty) && call.key.is_some_and(|k| k < facts.max_entries);
                 let mut p = Ptr::new(Base::MapValue {
                     map,
                     or_null: !certain,
@@ -153,7 +218,7 @@ impl Verifier<'_> {
                 let facts = self.map(call.map.ok_or(EFAULT)?)?;
                 let size = i64::from(facts.key_size);
                 self.helper_memory(&v, r, size, Dir::Read, false, false)?;
-                if facts.ty == MapType::Array && size == 4 {
+                if always_there(facts.ty) && size == 4 {
                     call.key = self.constant_key(&v)?;
                 }
                 Ok(())
@@ -231,22 +296,21 @@ impl Verifier<'_> {
         )
     }
 
-    /// Maps of some types are for some helpers only.
+    /// Maps of some types are for some helpers only, and some helpers for some maps only.
     fn check_map_helper(&mut self, row: &Helper, call: &Call) -> Result {
         let Some(map) = call.map else { return Ok(()) };
         let ty = self.map(map)?.ty;
-        // Helpers for the others are not there.
-        if !ty.has_lookup() {
-            return refuse!(
-                self.log,
-                EINVAL,
-                "cannot pass map_type {} into func bpf_{}#{}",
-                ty as u32,
-                row.name,
-                row.id
-            );
+        if map_fits(ty, row.name) {
+            return Ok(());
         }
-        Ok(())
+        refuse!(
+            self.log,
+            EINVAL,
+            "cannot pass map_type {} into func bpf_{}#{}",
+            ty as u32,
+            row.name,
+            row.id
+        )
     }
 
     /// After a call `R0` to `R5` hold nothing.
@@ -254,6 +318,30 @@ impl Verifier<'_> {
         for r in CALLER_SAVED {
             self.set(r, Val::NotInit);
         }
+    }
+
+    /// The packet may lie somewhere else now: pointers into it point nowhere.
+    fn forget_packet(&mut self) -> Result {
+        self.changed = Changed::ALL;
+        let gone = if self.options.allow_ptr_leaks {
+            Val::unknown()
+        } else {
+            Val::NotInit
+        };
+        for depth in 0..=self.depth() {
+            let f = self.cur.frame_mut(depth).ok_or(EFAULT)?;
+            for v in f.regs.values_mut() {
+                if is_packet(v) {
+                    *v = gone;
+                }
+            }
+            for s in f.stack.slots_mut() {
+                if s.is_spill() && is_packet(&s.val) {
+                    s.scrub();
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Calls the subprogram at `target`: it gets a frame, the arguments, and nothing else.

@@ -14,11 +14,9 @@ impl Verifier<'_> {
     /// `R0 = ntoh(packet[..])`; `index` is the register part of the offset.
     pub(in crate::verifier) fn ld_packet(&mut self, index: Option<Reg>) -> Result<Flow> {
         match self.options.prog_type {
-            ProgType::SocketFilter
-            | ProgType::SchedCls
-            | ProgType::SchedAct
-            | ProgType::CgroupSkb => {}
-            ProgType::Kprobe
+            ProgType::SocketFilter | ProgType::SchedCls | ProgType::SchedAct => {}
+            ProgType::CgroupSkb
+            | ProgType::Kprobe
             | ProgType::Tracepoint
             | ProgType::Xdp
             | ProgType::PerfEvent
