@@ -103,7 +103,7 @@ fn compare(tests: &[Test], only: Option<&str>, level: u32) -> ExitCode {
                 println!("{}: {}: {a} insns, in-tree {b}", t.file, t.name);
             }
             ratios.push((ours.time.as_secs_f64() / theirs.time.as_secs_f64()).ln());
-            if theirs.time.as_millis() > 20 || ours.time.as_millis() > 20 {
+            if only.is_some() || theirs.time.as_millis() > 20 || ours.time.as_millis() > 20 {
                 println!(
                     "{}: {}: {:?}, in-tree {:?}",
                     t.file, t.name, ours.time, theirs.time

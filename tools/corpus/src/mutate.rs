@@ -89,12 +89,12 @@ fn change(insns: &mut [RawInsn], rng: &mut Rng, donors: &[&Test]) {
         2 => i.off = off,
         3 => i.off = i.off.wrapping_add(off),
         4 => i.regs = (i.regs & 0xf0) | reg,
-        5 => i.regs = (i.regs & 0x0f) | reg << 4,
+        5 => i.regs = (i.regs & 0x0f) | (reg << 4),
         6 => i.code = code,
         7 => {
             *i = RawInsn {
                 code,
-                regs: reg | rng.pick(&REGS) << 4,
+                regs: reg | (rng.pick(&REGS) << 4),
                 off: 0,
                 imm: 0,
             };
