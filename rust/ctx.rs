@@ -124,22 +124,49 @@ pub struct CtxStore {
     pub src: Src,
 }
 
+/// What lowering needs to know besides the access.
+#[derive(Clone, Copy, Debug)]
+pub struct Lowering<'a> {
+    /// The program's type.
+    pub prog: ProgType,
+    /// The running kernel's structures.
+    pub layout: &'a KernelLayout,
+    /// Offset from `R10` of eight bytes of stack that only lowered accesses use; some need a
+    /// second register, and save it there ([`needs_scratch`]).
+    pub scratch: i16,
+    /// The program looks at the type of the packet's time ([`reads_tstamp_type`]), so it is given
+    /// the time as it is. Other programs expect the time of arrival, and see 0 where
+    /// there is another.
+    pub tstamp_as_is: bool,
+}
+
+/// Whether a proved access at `off` of the context uses [`Lowering::scratch`].
+pub fn needs_scratch(prog: ProgType, off: i16) -> bool {
+    match shape(prog) {
+        Shape::Flat(_) => false,
+        Shape::View(fields) => field::at(fields, off).is_ok_and(Field::needs_scratch),
+    }
+}
+
+/// Whether a proved load at `off` of the context reads the type of the packet's time.
+pub fn reads_tstamp_type(prog: ProgType, off: i16) -> bool {
+    match shape(prog) {
+        Shape::Flat(_) => false,
+        Shape::View(fields) => field::at(fields, off).is_ok_and(Field::is_tstamp_type),
+    }
+}
+
 /// Appends to `out` what a proved context load becomes on the running kernel's structures.
 ///
-/// Uses no register but `load.dst` (which may be `load.src`) for intermediate values. Targets of
-/// jumps among the appended instructions are slot numbers in `out`; they are never beyond
-/// the slot after the last one that is appended.
+/// Of registers only `load.dst` (which may be `load.src`) changes. Targets of jumps among the
+/// appended instructions are slot numbers in `out`; they are never beyond the slot after the last
+/// one that is appended.
 ///
 /// # Errors
 ///
 /// `ENOMEM` when `out` cannot grow; `EINVAL` for an access that [`check_access`] refuses.
-pub fn lower_load(
-    prog: ProgType,
-    layout: &KernelLayout,
-    load: &CtxLoad,
-    out: &mut KVVec<Insn>,
-) -> Result {
-    match shape(prog) {
+pub fn lower_load(lowering: &Lowering<'_>, load: &CtxLoad, out: &mut KVVec<Insn>) -> Result {
+    match shape(lowering.prog) {
         Shape::Flat(_) => {
             let insn = Insn::Load {
                 size: load.size,
@@ -151,26 +178,21 @@ pub fn lower_load(
             out.push(insn, GFP_KERNEL)?;
             Ok(())
         }
-        Shape::View(fields) => field::at(fields, load.off)?.lower_load(layout, load, out),
+        Shape::View(fields) => field::at(fields, load.off)?.lower_load(lowering, load, out),
     }
 }
 
 /// Appends to `out` what a proved context store becomes on the running kernel's structures.
 ///
-/// Uses no register for intermediate values. Jump targets are as for [`lower_load`].
+/// No register changes. Jump targets are as for [`lower_load`].
 ///
 /// # Errors
 ///
 /// `ENOMEM` when `out` cannot grow; `EINVAL` for an access that [`check_access`] refuses.
-pub fn lower_store(
-    prog: ProgType,
-    layout: &KernelLayout,
-    store: &CtxStore,
-    out: &mut KVVec<Insn>,
-) -> Result {
-    match shape(prog) {
+pub fn lower_store(lowering: &Lowering<'_>, store: &CtxStore, out: &mut KVVec<Insn>) -> Result {
+    match shape(lowering.prog) {
         Shape::Flat(_) => Err(EINVAL),
-        Shape::View(fields) => field::at(fields, store.off)?.lower_store(layout, store, out),
+        Shape::View(fields) => field::at(fields, store.off)?.lower_store(lowering, store, out),
     }
 }
 

@@ -30,6 +30,13 @@ pub(crate) fn running() -> KernelLayout {
         skb_cb_pkt_len: l.skb_cb_pkt_len,
         skb_cb_data_end: l.skb_cb_data_end,
         skb_cb_data_meta: l.skb_cb_data_meta,
+        skb_head: l.skb_head,
+        skb_end: l.skb_end,
+        shinfo_gso_segs: l.shinfo_gso_segs,
+        shinfo_gso_size: l.shinfo_gso_size,
+        shinfo_hwtstamps: l.shinfo_hwtstamps,
+        skb_tstamp: l.skb_tstamp,
+        skb_tstamp_type: l.skb_tstamp_type,
         xdp_data: l.xdp_data,
         xdp_data_end: l.xdp_data_end,
         xdp_data_meta: l.xdp_data_meta,
@@ -42,5 +49,7 @@ pub(crate) fn running() -> KernelLayout {
         sample_addr: l.sample_addr,
         min_napi_id: l.min_napi_id,
         skb_pkt_type_mask: l.skb_pkt_type_mask,
+        skb_tstamp_type_mask: l.skb_tstamp_type_mask,
+        skb_at_ingress_mask: l.skb_at_ingress_mask,
     }
 }

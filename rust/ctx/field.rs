@@ -2,7 +2,7 @@
 
 //! A field of a view: its row, its access rule, what accesses to it become.
 
-use super::{Access, CtxLoad, CtxStore, KernelLayout, Value};
+use super::{Access, CtxLoad, CtxStore, KernelLayout, Lowering, Value};
 use crate::abi::{ProgType, ProgTypes};
 use crate::helper::{Cap, Caps};
 use crate::isa::{AluOp, Cond, Insn, Reg, Size, Src, Width};
@@ -45,6 +45,12 @@ pub(super) enum Place {
     Behind(&'static [At], At, Size),
     /// Like `Behind`, at the field's own offset in the structure.
     BehindSame(At),
+    /// A member of that size of the packet's shared info.
+    Shared(At, Size),
+    /// The packet's time.
+    Tstamp,
+    /// The low bits of a byte: what kind of time that is.
+    TstampType,
 }
 
 /// One row of a view's table.
@@ -62,8 +68,10 @@ pub(super) struct Field {
     pub(super) load: ProgTypes,
     /// Program types that may store to it.
     pub(super) store: ProgTypes,
-    /// What a loader of a `CGROUP_SKB` program must be allowed to.
-    pub(super) cgroup_cap: Cap,
+    /// What a loader must be allowed to whose `CGROUP_SKB` program loads it.
+    pub(super) cgroup_load: Cap,
+    /// What a loader must be allowed to whose `CGROUP_SKB` program stores to it.
+    pub(super) cgroup_store: Cap,
     /// Where it is.
     pub(super) place: Place,
 }
@@ -93,9 +101,9 @@ impl Field {
         size: Size,
         access: Access,
     ) -> Option<Value> {
-        let types = match access {
-            Access::Load { .. } => self.load,
-            Access::Store => self.store,
+        let (types, cgroup) = match access {
+            Access::Load { .. } => (self.load, self.cgroup_load),
+            Access::Store => (self.store, self.cgroup_store),
         };
         let end = off.checked_add(size.bytes())?;
         let fits = match (self.rule, access) {
@@ -106,17 +114,28 @@ impl Field {
             (Rule::Exact(whole), Access::Load { sx: false } | Access::Store) => size == whole,
             (Rule::Exact(_), Access::Load { sx: true }) => false,
         };
-        let capable = prog != ProgType::CgroupSkb || caps.has(self.cgroup_cap);
+        let capable = prog != ProgType::CgroupSkb || caps.has(cgroup);
         (fits && end <= self.end && types.contains(prog) && capable).then_some(self.value)
+    }
+
+    /// Lowered accesses need a second register.
+    pub(super) fn needs_scratch(&self) -> bool {
+        matches!(self.place, Place::Shared(..) | Place::Tstamp)
+    }
+
+    /// The kind of the packet's time.
+    pub(super) fn is_tstamp_type(&self) -> bool {
+        matches!(self.place, Place::TstampType)
     }
 
     /// Appends what a checked load becomes.
     pub(super) fn lower_load(
         &self,
-        layout: &KernelLayout,
+        lowering: &Lowering<'_>,
         load: &CtxLoad,
         out: &mut KVVec<Insn>,
     ) -> Result {
+        let layout = lowering.layout;
         let CtxLoad { dst, src, .. } = *load;
         let mut emit = |insn| out.push(insn, GFP_KERNEL);
         // A load narrower than a member reads only the bytes it asks for. One that is as wide as
@@ -199,6 +218,56 @@ impl Field {
                 emit(read(Size::Dw, src, pointer(layout)))?;
                 emit(read(load.size, dst, load.off))?;
             }
+            Place::Shared(at, member) => {
+                let second = Second::other_than(&[dst, src], lowering.scratch);
+                second.save(out)?;
+                out.push(second.read(Size::Dw, src, layout.skb_head), GFP_KERNEL)?;
+                out.push(read(Size::W, src, layout.skb_end), GFP_KERNEL)?;
+                let sum = Insn::Alu {
+                    op: AluOp::Add,
+                    width: Width::W64,
+                    dst,
+                    src: Src::Reg(second.reg),
+                };
+                out.push(sum, GFP_KERNEL)?;
+                second.restore(out)?;
+                let (size, skip) = part(member);
+                out.push(read(size, dst, add(at(layout), skip)?), GFP_KERNEL)?;
+            }
+            Place::Tstamp if lowering.tstamp_as_is => {
+                emit(read(Size::Dw, src, layout.skb_tstamp))?;
+            }
+            Place::Tstamp => {
+                let second = Second::other_than(&[dst, src], lowering.scratch);
+                second.save(out)?;
+                out.push(
+                    second.read(Size::B, src, layout.skb_tstamp_type),
+                    GFP_KERNEL,
+                )?;
+                out.push(read(Size::Dw, src, layout.skb_tstamp), GFP_KERNEL)?;
+                // 0 when both masks have a bit set.
+                let both = [layout.skb_at_ingress_mask, layout.skb_tstamp_type_mask];
+                let end = jump_over(out, 4)?;
+                for mask in both {
+                    let on = jump_over(out, 1)?;
+                    let set = skip_if(Cond::Set, second.reg, i32::from(mask), on);
+                    out.push(set, GFP_KERNEL)?;
+                    let (target, long) = (end, false);
+                    out.push(Insn::Ja { target, long }, GFP_KERNEL)?;
+                }
+                let zero = Insn::Mov {
+                    width: Width::W64,
+                    dst,
+                    src: Src::Imm(0),
+                };
+                out.push(zero, GFP_KERNEL)?;
+                second.restore(out)?;
+            }
+            Place::TstampType => {
+                emit(read(Size::B, src, layout.skb_tstamp_type))?;
+                let mask = i32::from(layout.skb_tstamp_type_mask);
+                emit(alu(AluOp::And, Width::W32, mask))?;
+            }
         }
         if rest.is_some_and(|member| load.size < member) {
             let bits = i32::from(within).wrapping_mul(8);
@@ -227,10 +296,11 @@ impl Field {
     /// Appends what a checked store becomes.
     pub(super) fn lower_store(
         &self,
-        layout: &KernelLayout,
+        lowering: &Lowering<'_>,
         store: &CtxStore,
         out: &mut KVVec<Insn>,
     ) -> Result {
+        let layout = lowering.layout;
         let CtxStore { dst, src, .. } = *store;
         let write = |size, off| Insn::Store {
             size,
@@ -261,7 +331,47 @@ impl Field {
                 }
                 out.push(write(Size::H, layout.skb_queue_mapping), GFP_KERNEL)?;
             }
+            Place::Tstamp if lowering.tstamp_as_is => {
+                out.push(write(Size::Dw, layout.skb_tstamp), GFP_KERNEL)?;
+            }
+            Place::Tstamp => {
+                // At ingress the new time is one of arrival: its kind is cleared.
+                let used = match src {
+                    Src::Reg(src) => src,
+                    Src::Imm(_) => dst,
+                };
+                let second = Second::other_than(&[dst, used], lowering.scratch);
+                second.save(out)?;
+                out.push(
+                    second.read(Size::B, dst, layout.skb_tstamp_type),
+                    GFP_KERNEL,
+                )?;
+                let on = jump_over(out, 1)?;
+                let ingress = i32::from(layout.skb_at_ingress_mask);
+                let set = skip_if(Cond::Set, second.reg, ingress, on);
+                out.push(set, GFP_KERNEL)?;
+                let (target, long) = (jump_over(out, 2)?, false);
+                out.push(Insn::Ja { target, long }, GFP_KERNEL)?;
+                let clear = Insn::Alu {
+                    op: AluOp::And,
+                    width: Width::W32,
+                    dst: second.reg,
+                    src: Src::Imm(!i32::from(layout.skb_tstamp_type_mask)),
+                };
+                out.push(clear, GFP_KERNEL)?;
+                let kind = Insn::Store {
+                    size: Size::B,
+                    dst,
+                    off: layout.skb_tstamp_type,
+                    src: Src::Reg(second.reg),
+                };
+                out.push(kind, GFP_KERNEL)?;
+                out.push(write(Size::Dw, layout.skb_tstamp), GFP_KERNEL)?;
+                second.restore(out)?;
+            }
             Place::PktType
+            | Place::Shared(..)
+            | Place::TstampType
             | Place::VlanPresent
             | Place::IfIndex
             | Place::NapiId
@@ -275,6 +385,52 @@ impl Field {
     fn within(&self, off: i16) -> Result<i16> {
         let start = i16::try_from(self.start).map_err(|_| EINVAL)?;
         Ok(off.wrapping_sub(start))
+    }
+}
+
+/// A register that a lowered access borrows: saved on the stack before, restored after.
+struct Second {
+    reg: Reg,
+    scratch: i16,
+}
+
+impl Second {
+    /// One that the access does not use itself.
+    fn other_than(used: &[Reg], scratch: i16) -> Self {
+        let free = [Reg::R0, Reg::R1, Reg::R2]
+            .into_iter()
+            .find(|reg| !used.contains(reg));
+        Second {
+            // Two registers are used at most.
+            reg: free.unwrap_or(Reg::R3),
+            scratch,
+        }
+    }
+
+    fn save(&self, out: &mut KVVec<Insn>) -> Result {
+        let insn = Insn::Store {
+            size: Size::Dw,
+            dst: Reg::R10,
+            off: self.scratch,
+            src: Src::Reg(self.reg),
+        };
+        out.push(insn, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    fn restore(&self, out: &mut KVVec<Insn>) -> Result {
+        out.push(self.read(Size::Dw, Reg::R10, self.scratch), GFP_KERNEL)?;
+        Ok(())
+    }
+
+    fn read(&self, size: Size, src: Reg, off: i16) -> Insn {
+        Insn::Load {
+            size,
+            sx: false,
+            dst: self.reg,
+            src,
+            off,
+        }
     }
 }
 

@@ -53,6 +53,24 @@ pub struct KernelLayout {
     pub skb_cb_data_end: i16,
     /// `struct sk_buff`: `cb`, in it `struct bpf_skb_data_end`'s `data_meta` (pointer)
     pub skb_cb_data_meta: i16,
+    /// `struct sk_buff`: `head` (pointer)
+    pub skb_head: i16,
+    /// `struct sk_buff`: `end`, where `struct skb_shared_info` is, counted from `head` (u32)
+    pub skb_end: i16,
+    /// `struct skb_shared_info`: `gso_segs` (u16)
+    pub shinfo_gso_segs: i16,
+    /// `struct skb_shared_info`: `gso_size` (u16)
+    pub shinfo_gso_size: i16,
+    /// `struct skb_shared_info`: `hwtstamps` (u64)
+    pub shinfo_hwtstamps: i16,
+    /// `struct sk_buff`: `tstamp` (u64)
+    pub skb_tstamp: i16,
+    /// `struct sk_buff`: the byte that has `tstamp_type` in its low bits, and `tc_at_ingress`
+    pub skb_tstamp_type: i16,
+    /// The bits of `tstamp_type` in that byte (`SKB_TSTAMP_TYPE_MASK`).
+    pub skb_tstamp_type_mask: u8,
+    /// The bit of `tc_at_ingress` in that byte (`TC_AT_INGRESS_MASK`).
+    pub skb_at_ingress_mask: u8,
     /// `struct xdp_buff`: `data` (pointer)
     pub xdp_data: i16,
     /// `struct xdp_buff`: `data_end` (pointer)

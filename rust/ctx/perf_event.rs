@@ -17,7 +17,8 @@ const fn field(start: u32, end: u32, rule: Rule, place: Place) -> Field {
         rule,
         load: ProgTypes::of(&[ProgType::PerfEvent]),
         store: ProgTypes::of(&[]),
-        cgroup_cap: Cap::None,
+        cgroup_load: Cap::None,
+        cgroup_store: Cap::None,
         place,
     }
 }

@@ -2,9 +2,8 @@
 
 //! `struct __sk_buff`: the view of packets that filters, classifiers and actions have.
 //!
-//! Fields without a row cannot be accessed: `flow_keys` (nobody here may), the socket's (`family`
-//! to `local_port`, `sk`), and those that need a second register to compute (`tstamp`,
-//! `tstamp_type`, `gso_segs`, `gso_size`, `hwtstamp`).
+//! Fields without a row cannot be accessed: `flow_keys` (nobody here may) and the socket's
+//! (`family` to `local_port`, `sk`).
 
 use super::field::{table, Field, Place, Rule};
 use super::Value;
@@ -27,7 +26,23 @@ const fn word(start: u32, load: ProgTypes, store: ProgTypes, place: Place) -> Fi
         rule: Rule::Narrow(Size::W),
         load,
         store,
-        cgroup_cap: Cap::None,
+        cgroup_load: Cap::None,
+        cgroup_store: Cap::None,
+        place,
+    }
+}
+
+/// A u64 field.
+const fn double(start: u32, load: ProgTypes, store: ProgTypes, place: Place) -> Field {
+    Field {
+        start,
+        end: start + 8,
+        value: Value::Scalar,
+        rule: Rule::Whole(Size::Dw),
+        load,
+        store,
+        cgroup_load: Cap::None,
+        cgroup_store: Cap::None,
         place,
     }
 }
@@ -41,7 +56,8 @@ const fn pointer(start: u32, value: Value, load: ProgTypes, place: Place) -> Fie
         rule: Rule::Exact(Size::W),
         load,
         store: NONE,
-        cgroup_cap: Cap::Bpf,
+        cgroup_load: Cap::Bpf,
+        cgroup_store: Cap::None,
         place,
     }
 }
@@ -82,7 +98,8 @@ const ROWS: &[Field] = &[
         rule: Rule::Any,
         load: ALL,
         store: ALL,
-        cgroup_cap: Cap::None,
+        cgroup_load: Cap::None,
+        cgroup_store: Cap::None,
         place: Place::Bytes(|l| l.skb_cb_data),
     },
     // hash
@@ -112,6 +129,44 @@ const ROWS: &[Field] = &[
         TC,
         Place::Member(|l| l.skb_cb_data_meta, Size::Dw),
     ),
+    // tstamp
+    Field {
+        cgroup_store: Cap::Bpf,
+        ..double(152, DIRECT, DIRECT, Place::Tstamp)
+    },
     // wire_len
     word(160, TC, NONE, Place::Member(|l| l.skb_cb_pkt_len, Size::W)),
+    // gso_segs
+    word(
+        164,
+        ALL,
+        NONE,
+        Place::Shared(|l| l.shinfo_gso_segs, Size::H),
+    ),
+    // gso_size
+    word(
+        176,
+        ALL,
+        NONE,
+        Place::Shared(|l| l.shinfo_gso_size, Size::H),
+    ),
+    // tstamp_type
+    Field {
+        start: 180,
+        end: 181,
+        value: Value::Scalar,
+        rule: Rule::Whole(Size::B),
+        load: TC,
+        store: NONE,
+        cgroup_load: Cap::None,
+        cgroup_store: Cap::None,
+        place: Place::TstampType,
+    },
+    // hwtstamp
+    double(
+        184,
+        DIRECT,
+        NONE,
+        Place::Shared(|l| l.shinfo_hwtstamps, Size::Dw),
+    ),
 ];

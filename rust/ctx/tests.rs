@@ -36,6 +36,15 @@ const LAYOUT: KernelLayout = KernelLayout {
     skb_cb_pkt_len: 40,
     skb_cb_data_end: 80,
     skb_cb_data_meta: 72,
+    skb_head: 192,
+    skb_end: 188,
+    shinfo_gso_segs: 6,
+    shinfo_gso_size: 4,
+    shinfo_hwtstamps: 8,
+    skb_tstamp: 32,
+    skb_tstamp_type: 129,
+    skb_tstamp_type_mask: 3,
+    skb_at_ingress_mask: 4,
     xdp_data: 0,
     xdp_data_end: 8,
     xdp_data_meta: 16,
@@ -47,6 +56,15 @@ const LAYOUT: KernelLayout = KernelLayout {
     sample_period: 32,
     sample_addr: 40,
 };
+
+fn lowering(prog: ProgType) -> Lowering<'static> {
+    Lowering {
+        prog,
+        layout: &LAYOUT,
+        scratch: -24,
+        tstamp_as_is: false,
+    }
+}
 
 fn check(prog: ProgType, off: i32, size: Size, access: Access) -> Option<Value> {
     check_access(prog, ROOT, off, size, access)
@@ -91,6 +109,15 @@ fn skb_rules() {
     assert_eq!(check(CgroupSkb, 72, W, LOAD), None);
     assert_eq!(check(SchedCls, 72, W, Access::Store), scalar);
     assert_eq!(check(SchedCls, 0, W, Access::Store), None);
+    // Times.
+    assert_eq!(check(SchedCls, 152, Dw, Access::Store), scalar);
+    assert_eq!(check(SocketFilter, 152, Dw, LOAD), None);
+    assert_eq!(check(SchedCls, 180, B, LOAD), scalar);
+    assert_eq!(check_access(CgroupSkb, unprivileged, 152, Dw, LOAD), scalar);
+    assert_eq!(
+        check_access(CgroupSkb, unprivileged, 152, Dw, Access::Store),
+        None
+    );
     // No rows.
     assert_eq!(check(SchedCls, 144, Dw, LOAD), None);
     assert_eq!(check(SchedCls, 181, B, LOAD), None);
@@ -129,7 +156,7 @@ fn lowered(prog: ProgType, off: i16, size: Size, sx: bool) -> KVVec<Insn> {
         off,
     };
     let mut out = KVVec::from_elem(Insn::Exit, 10, GFP_KERNEL).unwrap();
-    lower_load(prog, &LAYOUT, &load, &mut out).unwrap();
+    lower_load(&lowering(prog), &load, &mut out).unwrap();
     out
 }
 
@@ -216,6 +243,77 @@ fn loads_become_member_loads() {
 }
 
 #[test]
+fn a_second_register_is_saved() {
+    use Reg::{R0, R10, R2};
+    let shared = lowered(ProgType::SocketFilter, 176, Size::W, false);
+    let save = Insn::Store {
+        size: Size::Dw,
+        dst: R10,
+        off: -24,
+        src: Src::Reg(R0),
+    };
+    let second = |off, src| Insn::Load {
+        size: Size::Dw,
+        sx: false,
+        dst: R0,
+        src,
+        off,
+    };
+    let sum = Insn::Alu {
+        op: AluOp::Add,
+        width: Width::W64,
+        dst: R2,
+        src: Src::Reg(R0),
+    };
+    assert_eq!(
+        shared[10..],
+        [
+            save,
+            second(192, Reg::R1),
+            load(Size::W, Reg::R1, 188),
+            sum,
+            second(-24, R10),
+            load(Size::H, R2, 4),
+        ]
+    );
+    // The time of a packet that is not at ingress, or has a time of arrival, is as it is.
+    for (byte, expected) in [(0, 7), (4, 7), (1, 7), (5, 0), (6, 0)] {
+        assert_eq!(run_tstamp_load(byte), expected, "{byte}");
+    }
+}
+
+/// Interprets the lowered load of a time 7 with that byte of flags.
+fn run_tstamp_load(flags: u8) -> u64 {
+    use crate::interp::alu;
+    let insns = lowered(ProgType::SchedCls, 152, Size::Dw, false);
+    let (mut regs, mut saved, mut at) = ([0u64; 11], 0, 10);
+    while let Some(insn) = insns.get(at) {
+        at += 1;
+        match *insn {
+            Insn::Store { off: -24, .. } => saved = regs[0],
+            Insn::Load { dst, off: -24, .. } => regs[dst.index()] = saved,
+            Insn::Load { dst, off: 129, .. } => regs[dst.index()] = flags.into(),
+            Insn::Load { dst, off: 32, .. } => regs[dst.index()] = 7,
+            Insn::Mov { dst, .. } => regs[dst.index()] = 0,
+            Insn::Ja { target, .. } => at = target as usize,
+            Insn::Jmp {
+                cond,
+                width,
+                dst,
+                src: Src::Imm(imm),
+                target,
+            } => {
+                if alu::cond(cond, width, regs[dst.index()], imm as u64) {
+                    at = target as usize;
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    regs[2]
+}
+
+#[test]
 fn stores_become_member_stores() {
     let lower = |off, size, src| {
         let store = CtxStore {
@@ -225,7 +323,7 @@ fn stores_become_member_stores() {
             src,
         };
         let mut out = KVVec::new();
-        lower_store(ProgType::SchedCls, &LAYOUT, &store, &mut out).unwrap();
+        lower_store(&lowering(ProgType::SchedCls), &store, &mut out).unwrap();
         out.to_vec()
     };
     let write = |size, off, src| Insn::Store {
@@ -290,7 +388,7 @@ fn whatever_is_allowed_can_be_lowered() {
                                 src,
                                 off,
                             };
-                            lower_load(prog, &LAYOUT, &load, &mut out).unwrap();
+                            lower_load(&lowering(prog), &load, &mut out).unwrap();
                         }
                         Access::Store => {
                             let dst = Reg::R1;
@@ -301,7 +399,7 @@ fn whatever_is_allowed_can_be_lowered() {
                                 off,
                                 src,
                             };
-                            lower_store(prog, &LAYOUT, &store, &mut out).unwrap();
+                            lower_store(&lowering(prog), &store, &mut out).unwrap();
                         }
                     }
                     assert!(!out.is_empty());

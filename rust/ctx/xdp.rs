@@ -21,7 +21,8 @@ const fn field(start: u32, value: Value, rule: Rule, place: Place) -> Field {
         rule,
         load: XDP,
         store: ProgTypes::of(&[]),
-        cgroup_cap: Cap::None,
+        cgroup_load: Cap::None,
+        cgroup_store: Cap::None,
         place,
     }
 }

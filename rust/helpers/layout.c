@@ -34,6 +34,13 @@ struct oxbpf_layout {
 	s16 skb_cb_pkt_len;
 	s16 skb_cb_data_end;
 	s16 skb_cb_data_meta;
+	s16 skb_head;
+	s16 skb_end;
+	s16 shinfo_gso_segs;
+	s16 shinfo_gso_size;
+	s16 shinfo_hwtstamps;
+	s16 skb_tstamp;
+	s16 skb_tstamp_type;
 	s16 xdp_data;
 	s16 xdp_data_end;
 	s16 xdp_data_meta;
@@ -46,6 +53,8 @@ struct oxbpf_layout {
 	s16 sample_addr;
 	s32 min_napi_id;
 	u8 skb_pkt_type_mask;
+	u8 skb_tstamp_type_mask;
+	u8 skb_at_ingress_mask;
 };
 
 void oxbpf_layout(struct oxbpf_layout *layout);
@@ -57,6 +66,10 @@ void oxbpf_layout(struct oxbpf_layout *layout)
 {
 	BUILD_BUG_ON(sizeof_field(struct sk_buff, vlan_all) != sizeof(u32));
 	BUILD_BUG_ON(offsetof(struct net_device, ifindex) > S16_MAX);
+	/* The shared info is found by an offset. */
+	BUILD_BUG_ON(sizeof_field(struct sk_buff, end) != sizeof(u32));
+	/* Its low bits. */
+	BUILD_BUG_ON(!(SKB_TSTAMP_TYPE_MASK & 1));
 	*layout = (struct oxbpf_layout) {
 		.skb_len = offsetof(struct sk_buff, len),
 		.skb_mark = offsetof(struct sk_buff, mark),
@@ -79,6 +92,13 @@ void oxbpf_layout(struct oxbpf_layout *layout)
 		.skb_cb_pkt_len = CB_OFF(struct qdisc_skb_cb, pkt_len),
 		.skb_cb_data_end = CB_OFF(struct bpf_skb_data_end, data_end),
 		.skb_cb_data_meta = CB_OFF(struct bpf_skb_data_end, data_meta),
+		.skb_head = offsetof(struct sk_buff, head),
+		.skb_end = offsetof(struct sk_buff, end),
+		.shinfo_gso_segs = offsetof(struct skb_shared_info, gso_segs),
+		.shinfo_gso_size = offsetof(struct skb_shared_info, gso_size),
+		.shinfo_hwtstamps = offsetof(struct skb_shared_info, hwtstamps),
+		.skb_tstamp = offsetof(struct sk_buff, tstamp),
+		.skb_tstamp_type = SKB_BF_MONO_TC_OFFSET,
 		.xdp_data = offsetof(struct xdp_buff, data),
 		.xdp_data_end = offsetof(struct xdp_buff, data_end),
 		.xdp_data_meta = offsetof(struct xdp_buff, data_meta),
@@ -91,5 +111,7 @@ void oxbpf_layout(struct oxbpf_layout *layout)
 		.sample_addr = offsetof(struct perf_sample_data, addr),
 		.min_napi_id = MIN_NAPI_ID,
 		.skb_pkt_type_mask = PKT_TYPE_MAX,
+		.skb_tstamp_type_mask = SKB_TSTAMP_TYPE_MASK,
+		.skb_at_ingress_mask = TC_AT_INGRESS_MASK,
 	};
 }

@@ -28,6 +28,13 @@ pub(crate) struct Layout {
     pub(crate) skb_cb_pkt_len: i16,
     pub(crate) skb_cb_data_end: i16,
     pub(crate) skb_cb_data_meta: i16,
+    pub(crate) skb_head: i16,
+    pub(crate) skb_end: i16,
+    pub(crate) shinfo_gso_segs: i16,
+    pub(crate) shinfo_gso_size: i16,
+    pub(crate) shinfo_hwtstamps: i16,
+    pub(crate) skb_tstamp: i16,
+    pub(crate) skb_tstamp_type: i16,
     pub(crate) xdp_data: i16,
     pub(crate) xdp_data_end: i16,
     pub(crate) xdp_data_meta: i16,
@@ -40,6 +47,8 @@ pub(crate) struct Layout {
     pub(crate) sample_addr: i16,
     pub(crate) min_napi_id: i32,
     pub(crate) skb_pkt_type_mask: u8,
+    pub(crate) skb_tstamp_type_mask: u8,
+    pub(crate) skb_at_ingress_mask: u8,
 }
 
 extern "C" {

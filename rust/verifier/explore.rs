@@ -18,6 +18,7 @@ use super::subprog::Subprogs;
 use super::watch::Watcher;
 use super::{Env, MapFacts, Options, Program};
 use crate::abi::COMPLEXITY_LIMIT_INSNS;
+use crate::ctx;
 use crate::isa::{Insn, Reg, Src};
 use kernel::prelude::*;
 
@@ -232,13 +233,33 @@ impl<'a> Verifier<'a> {
     /// # Errors
     ///
     /// `EACCES` for too much stack, `E2BIG` for too many frames.
-    pub(crate) fn into_proved(self) -> Result<Proved> {
+    pub(crate) fn into_proved(mut self) -> Result<Proved> {
+        self.add_scratch();
         let stack_depth = self.subs.check_depth(&self.prog.insns, self.log)?;
         Ok(Proved {
             learnt: self.learnt,
             subs: self.subs,
             stack_depth,
         })
+    }
+
+    /// Gives eight bytes more to subprograms with context accesses that will need them.
+    fn add_scratch(&mut self) {
+        let prog = self.options.prog_type;
+        for s in self.subs.list.iter_mut() {
+            s.scratch = (s.start..s.end).any(|at| {
+                let learnt = self.learnt.get(at as usize);
+                let ctx = learnt.is_some_and(|l| l.seen && l.target == Some(Target::Ctx));
+                let off = match self.prog.insns.get(at as usize) {
+                    Some(Insn::Load { off, .. } | Insn::Store { off, .. }) => *off,
+                    _ => return false,
+                };
+                ctx && ctx::needs_scratch(prog, off)
+            });
+            if s.scratch {
+                s.stack = s.stack.saturating_add(8);
+            }
+        }
     }
 
     /// Follows all paths.

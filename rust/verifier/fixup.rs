@@ -19,6 +19,10 @@ struct Output<'a> {
     moved: KVVec<u32>,
     /// Slots whose targets are still old slot numbers.
     old_targets: KVVec<u32>,
+    /// Where the current subprogram has room for rewritten context accesses.
+    scratch: i16,
+    /// The program looks at the type of the packet's time.
+    tstamp_as_is: bool,
 }
 
 /// Rewrites an accepted program.
@@ -40,12 +44,18 @@ pub(crate) fn rewrite(
         },
         moved: KVVec::with_capacity(prog.insns.len(), GFP_KERNEL)?,
         old_targets: KVVec::new(),
+        scratch: 0,
+        tstamp_as_is: reads_tstamp_type(prog, proved, options),
     };
     out.code.insns.reserve(prog.insns.len(), GFP_KERNEL)?;
     out.code.facts.reserve(prog.insns.len(), GFP_KERNEL)?;
     let seen = |at: u32| proved.learnt.get(at as usize).is_some_and(|l| l.seen);
     for s in proved.subs.list.iter() {
         let start = out.here()?;
+        if s.scratch {
+            let bottom = i16::try_from(s.stack).map_err(|_| EFAULT)?;
+            out.scratch = bottom.wrapping_neg();
+        }
         for at in s.start..s.end {
             let insn = prog.insns.get(at as usize).ok_or(EFAULT)?;
             let learnt = proved.learnt.get(at as usize).ok_or(EFAULT)?;
@@ -76,7 +86,16 @@ pub(crate) fn rewrite(
     Ok(out.code)
 }
 
-impl Output<'_> {
+/// Whether the program reads the type of the packet's time anywhere.
+fn reads_tstamp_type(prog: &Program, proved: &Proved, options: &Options) -> bool {
+    prog.insns.iter().zip(proved.learnt.iter()).any(|(i, l)| {
+        let ctx = l.seen && l.target == Some(Target::Ctx);
+        matches!(*i, Insn::Load { off, .. }
+            if ctx && ctx::reads_tstamp_type(options.prog_type, off))
+    })
+}
+
+impl<'a> Output<'a> {
     /// The next slot.
     fn here(&self) -> Result<u32> {
         u32::try_from(self.code.insns.len()).map_err(|_| E2BIG)
@@ -157,12 +176,7 @@ impl Output<'_> {
                     src,
                     off,
                 };
-                ctx::lower_load(
-                    self.options.prog_type,
-                    &self.options.layout,
-                    &load,
-                    &mut self.code.insns,
-                )?;
+                ctx::lower_load(&self.lowering(), &load, &mut self.code.insns)?;
                 self.fill_facts(fact)?;
             }
             Insn::Store {
@@ -177,12 +191,7 @@ impl Output<'_> {
                     off,
                     src,
                 };
-                ctx::lower_store(
-                    self.options.prog_type,
-                    &self.options.layout,
-                    &store,
-                    &mut self.code.insns,
-                )?;
+                ctx::lower_store(&self.lowering(), &store, &mut self.code.insns)?;
                 self.fill_facts(fact)?;
             }
             Insn::Hole
@@ -203,6 +212,16 @@ impl Output<'_> {
             | Insn::Exit => self.push(*insn, fact)?,
         }
         Ok(())
+    }
+
+    /// What rewriting a context access needs to know.
+    fn lowering(&self) -> ctx::Lowering<'a> {
+        ctx::Lowering {
+            prog: self.options.prog_type,
+            layout: &self.options.layout,
+            scratch: self.scratch,
+            tstamp_as_is: self.tstamp_as_is,
+        }
     }
 
     /// What a context access became has the access's facts.

@@ -23,6 +23,8 @@ pub(crate) struct Subprog {
     pub(crate) end: u32,
     /// Bytes of stack that were used in it so far.
     pub(crate) stack: u32,
+    /// The lowest eight bytes of `stack` are for rewritten context accesses.
+    pub(crate) scratch: bool,
     /// It calls the tail call helper.
     pub(crate) tail_call: bool,
     /// Its address is taken.
