@@ -195,8 +195,9 @@ fn prove(
     }
     let verdict = verifier.run();
     *figures = verifier.figures;
-    verdict?;
-    let proved = verifier.into_proved()?;
+    let depth = verdict.and_then(|()| verifier.check_depth());
+    verifier.print_stack(depth.unwrap_or(0));
+    let proved = verifier.into_proved(depth?);
     Ok((prog, proved))
 }
 

@@ -8,7 +8,7 @@
 
 use super::cfg::Flags;
 use super::error::refuse;
-use super::log::Log;
+use super::log::{self, Log};
 use super::precision::{Node, Nodes};
 use super::print::{Changed, Show};
 use super::prune::{Checkpoints, Visit};
@@ -227,20 +227,38 @@ impl<'a> Verifier<'a> {
         })
     }
 
-    /// Checks the stack of all chains of calls, which is known now, and hands on what rewriting
-    /// needs.
+    /// Checks the stack of all chains of calls, which is known now, and returns that of the deepest.
     ///
     /// # Errors
     ///
     /// `EACCES` for too much stack, `E2BIG` for too many frames.
-    pub(crate) fn into_proved(mut self) -> Result<Proved> {
+    pub(crate) fn check_depth(&mut self) -> Result<u16> {
         self.add_scratch();
-        let stack_depth = self.subs.check_depth(&self.prog.insns, self.log)?;
-        Ok(Proved {
+        self.subs.check_depth(&self.prog.insns, self.log)
+    }
+
+    /// Logs how much stack each subprogram uses (`BPF_LOG_STATS`); `max` is the deepest chain's.
+    pub(crate) fn print_stack(&mut self, max: u16) {
+        if self.log.level & log::STATS == 0 {
+            return;
+        }
+        let mut before = "stack depth ";
+        for s in self.subs.list.iter() {
+            self.log.put(format_args!("{}{}", before, s.stack));
+            before = "+";
+        }
+        self.log.line(format_args!(" max {max}"));
+        self.log
+            .line(format_args!("insns processed {}", self.figures.insns));
+    }
+
+    /// What rewriting needs.
+    pub(crate) fn into_proved(self, stack_depth: u16) -> Proved {
+        Proved {
             learnt: self.learnt,
             subs: self.subs,
             stack_depth,
-        })
+        }
     }
 
     /// Gives eight bytes more to subprograms with context accesses that will need them.
