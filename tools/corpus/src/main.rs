@@ -20,6 +20,9 @@ use read::{Expect, Test};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+/// Percent of verdicts, and of texts, that must be as the tests expect.
+const FLOOR: usize = 95;
+
 /// What the tests of one kind of loader came to.
 #[derive(Default)]
 struct Tally {
@@ -293,6 +296,10 @@ fn main() -> ExitCode {
         );
         for (why, n) in &tally.skipped {
             println!("{loader:?}: skipped {n}: {why}");
+        }
+        if tally.verdict * 100 < tally.run * FLOOR || tally.text * 100 < tally.text_wanted * FLOOR {
+            println!("{loader:?}: less than {FLOOR} % are as expected");
+            safe = false;
         }
         if !tally.unsafe_accepts.is_empty() {
             safe = false;
