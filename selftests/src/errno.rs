@@ -168,4 +168,6 @@ const EXTRA: &[u32] = &[
     cmd::MAP_GET_NEXT_ID,
     cmd::PROG_GET_FD_BY_ID,
     cmd::MAP_GET_FD_BY_ID,
+    cmd::LINK_GET_FD_BY_ID,
+    cmd::LINK_GET_NEXT_ID,
 ];

@@ -81,6 +81,9 @@ pub fn suite(s: &mut Suite) {
         ProgType::SCHED_CLS,
     ] {
         for (name, insns) in programs {
+            if ty == ProgType::KPROBE && *name == "context store" {
+                continue; // in-tree takes it for uprobes, which oxbpf does not have
+            }
             s.test(&format!("type {}: {name}", ty.0), || {
                 both.same(|b| verdict(b, ty, insns)).map(|_| ())
             });

@@ -11,22 +11,16 @@ use crate::ktap::Suite;
 use oxbpf::{Bpf, MapSpec, MapType, ProgSpec, ProgType, Slot, TestRun};
 
 /// Operands at which arithmetic changes its behaviour.
-const EDGES: [u64; 18] = [
+const EDGES: [u64; 12] = [
     0,
     1,
-    2,
     7,
-    31,
-    32,
     63,
-    64,
-    0x7f,
     0x80,
     0x7fff_ffff,
     0x8000_0000,
     0xffff_ffff,
     0x1_0000_0000,
-    0x7fff_ffff_ffff_ffff,
     0x8000_0000_0000_0000,
     0x0123_4567_89ab_cdef,
     u64::MAX,
@@ -138,21 +132,7 @@ fn arithmetic(s: &mut Suite, both: &Both) {
                 continue;
             }
             let shift = matches!(name, "lsh" | "rsh" | "arsh");
-            for imm in [
-                0,
-                1,
-                5,
-                10,
-                16,
-                31,
-                32,
-                63,
-                -1,
-                -2,
-                i32::MIN,
-                i32::MAX,
-                1000,
-            ] {
+            for imm in [0, 1, 10, 16, 31, 63, -1, i32::MIN, 1000] {
                 if (shift && (imm < 0 || imm >= width as i32))
                     || (imm == 0 && (code == 0x30 || code == 0x90))
                 {
@@ -211,7 +191,7 @@ fn jumps(s: &mut Suite, both: &Both) {
                 ];
                 same_pairs(both, &body)
             });
-            for imm in [0, 1, -1, 32, i32::MIN, i32::MAX] {
+            for imm in [0, -1, 32, i32::MIN] {
                 s.test(&format!("{name}{width} imm {imm}"), || {
                     let body = [
                         mov(3, 1),

@@ -68,6 +68,10 @@ pub mod cmd {
     pub const MAP_FREEZE: u32 = 22;
     /// Attaches a program; the link's fd owns the attachment.
     pub const LINK_CREATE: u32 = 28;
+    /// A link's fd by id.
+    pub const LINK_GET_FD_BY_ID: u32 = 30;
+    /// The next link id.
+    pub const LINK_GET_NEXT_ID: u32 = 31;
     /// One past the last command that Linux 7.2 knows.
     pub const END: u32 = 39;
 }

@@ -1,0 +1,62 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# The samples run, and count what the kernel's own bpf(2) counts; unmodified programs run under the
+# preload library.
+
+top=${OXBPF_TOP:?the tree}
+n=0
+
+verdict() { # NAME STATUS
+	n=$((n + 1))
+	if [ "$2" = 0 ]; then echo "ok $n $1"; else echo "not ok $n $1"; fi
+}
+
+said() {
+	sed 's/^/# /' "$1"
+}
+
+log=$(mktemp)
+echo TAP version 14
+
+sh "$top/samples/run.sh" >"$log" 2>&1
+s=$?
+[ $s = 0 ] || said "$log"
+verdict "opens, C and Rust: equal counts" $s
+
+"$top/scripts/with-oxbpf" bpftool -j map create /nowhere/x type hash key 4 value 4 entries 4 \
+	name x >"$log" 2>&1
+grep -q "bpffs\|mount\|pin" "$log"
+s=$?
+[ $s = 0 ] || said "$log"
+verdict "bpftool map create: only the pinning fails" $s
+
+"$top/scripts/with-oxbpf" bpftool prog show >"$log" 2>&1
+s=$?
+[ $s = 0 ] || said "$log"
+verdict "bpftool prog show" $s
+
+"$top/scripts/with-oxbpf" bpftool map show >"$log" 2>&1
+s=$?
+[ $s = 0 ] || said "$log"
+verdict "bpftool map show" $s
+
+# while the sample runs, bpftool sees its program and maps, and prints its instructions
+OXBPF_PRELOAD=$top/build/preload/liboxbpf_preload.so
+export OXBPF_PRELOAD
+"$top/scripts/with-oxbpf" "$top/build/samples/opens" sleep 8 >/dev/null 2>&1 &
+sleep 4
+"$top/scripts/with-oxbpf" bpftool prog show name count_open >"$log" 2>&1 &&
+	grep -q 'kprobe  *name count_open' "$log"
+s=$?
+[ $s = 0 ] || said "$log"
+verdict "bpftool prog show name count_open" $s
+"$top/scripts/with-oxbpf" bpftool prog dump xlated name count_open >"$log" 2>&1 &&
+	grep -q 'exit' "$log"
+s=$?
+[ $s = 0 ] || said "$log"
+verdict "bpftool prog dump xlated" $s
+wait
+
+echo "1..$n"
+rm -f "$log"
