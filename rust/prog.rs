@@ -87,7 +87,7 @@ impl Prog {
                 tag: source.tag,
                 uid: source.uid,
                 load_time: time::boot_ns(),
-                verified_insns: 0,
+                verified_insns: source.verified.processed(),
                 maps: source.maps,
                 xlated,
             },

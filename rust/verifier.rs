@@ -122,12 +122,18 @@ impl Options {
 #[derive(Debug)]
 pub struct VerifiedProg {
     code: Code,
+    processed: u32,
 }
 
 impl VerifiedProg {
     /// What the engines run.
     pub fn code(&self) -> &Code {
         &self.code
+    }
+
+    /// Instructions that were simulated for the proof.
+    pub fn processed(&self) -> u32 {
+        self.processed
     }
 }
 
@@ -170,7 +176,10 @@ fn verify_with(
     figures.print(log);
     let (prog, proved) = proved?;
     let code = fixup::rewrite(&prog, &proved, options, watcher)?;
-    Ok(VerifiedProg { code })
+    Ok(VerifiedProg {
+        code,
+        processed: figures.insns,
+    })
 }
 
 /// All passes up to the verdict.
