@@ -438,6 +438,10 @@ impl Lower<'_> {
 
     /// As [`Lower::force`] for every register of `set`.
     fn sync(&mut self, set: RegSet, keep_flags: bool) -> Done {
+        let set = set.and(self.st.lazy());
+        if set.is_empty() {
+            return Ok(());
+        }
         for reg in Reg::ALL {
             if set.has(reg) {
                 self.force(reg, keep_flags)?;

@@ -162,6 +162,8 @@ pub(crate) enum Val {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct State {
     vals: [Val; 10],
+    /// The registers that are `Lazy`.
+    lazy: RegSet,
     /// Bits above this many are zero in the home.
     bits: [u8; 10],
     /// `r9` holds this number.
@@ -177,6 +179,7 @@ impl State {
     pub(crate) const fn new() -> State {
         State {
             vals: [Val::Home; 10],
+            lazy: RegSet::NONE,
             bits: [64; 10],
             base: None,
             flags: None,
@@ -193,7 +196,17 @@ impl State {
     pub(crate) fn set(&mut self, reg: Reg, val: Val) {
         if let Some(slot) = self.vals.get_mut(reg.index()) {
             *slot = val;
+            let one = RegSet::one(reg);
+            self.lazy = match val {
+                Val::Home => self.lazy.without(one),
+                Val::Lazy(_) => self.lazy.or(one),
+            };
         }
+    }
+
+    /// The registers whose value is not at home.
+    pub(crate) fn lazy(&self) -> RegSet {
+        self.lazy
     }
 
     /// The value of `reg`, `R10` being the sum of `top`.
@@ -231,6 +244,9 @@ impl State {
     /// Registers other than `of` whose expression uses `gpr`.
     pub(crate) fn users(&self, gpr: Gpr, of: Option<Reg>) -> RegSet {
         let mut set = RegSet::NONE;
+        if self.lazy.is_empty() {
+            return set;
+        }
         for reg in Reg::ALL {
             if let Val::Lazy(e) = self.val(reg) {
                 if Some(reg) != of && e.uses(gpr) {

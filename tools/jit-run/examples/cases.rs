@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Shows the code that programs compile to: `cases [NAME...]` disassembles, without names it lists
-//! sizes.
+//! sizes, and `cases time` says how long compiling takes.
 
 use iced_x86::{Decoder, DecoderOptions};
-use kernel::prelude::*;
 use oxbpf_core::isa::code::Code;
 use oxbpf_core::isa::{AluOp, Cond, Imm64, Insn, Reg, Size, Src, SwapKind};
 use oxbpf_core::jit::{emit, ArrayTarget, Features, MapTarget, Mitigations, Target};
@@ -164,6 +163,36 @@ fn cases() -> Vec<(&'static str, Code)> {
     out
 }
 
+/// Times the compilation of long programs.
+fn time(target: &Target<'_>) {
+    let mut straight = vec![mov(R0, Src::Imm(0))];
+    let mut branchy = straight.clone();
+    for i in 0..4000i32 {
+        let dst = [R0, R2, R3, R4, R5, R6, R7][i as usize % 7];
+        straight.push(match i % 3 {
+            0 => alu64(AluOp::Xor, dst, Src::Imm(i)),
+            1 => alu64(AluOp::Add, dst, Src::Reg(R1)),
+            _ => stx(Size::Dw, R10, -8 - (i as i16 % 16) * 8, dst),
+        });
+        let next = branchy.len() as u32 + 2;
+        branchy.push(jmp(Cond::Gt, dst, Src::Imm(i), next));
+        branchy.push(alu64(AluOp::Add, dst, Src::Imm(i)));
+    }
+    for (name, mut p) in [("straight", straight), ("branchy", branchy)] {
+        p.push(Insn::Exit);
+        let c = code(&p, &[(0, 128)]);
+        let mut best = u128::MAX;
+        for _ in 0..50 {
+            let start = std::time::Instant::now();
+            let image = emit(&c, target).expect(name);
+            best = best.min(start.elapsed().as_nanos());
+            std::hint::black_box(image);
+        }
+        let per = best / p.len() as u128;
+        println!("{name}: {} insns, {per} ns an insn", p.len());
+    }
+}
+
 fn main() {
     let names: Vec<String> = std::env::args().skip(1).collect();
     let base = 0xffff_c900_0010_0000u64;
@@ -190,6 +219,9 @@ fn main() {
         helper: &|_| Some(0xffff_ffff_8100_0000),
         maps: &maps,
     };
+    if names.iter().any(|n| n == "time") {
+        return time(&target);
+    }
     for (name, code) in cases() {
         let image = emit(&code, &target).expect(name);
         if names.is_empty() {
@@ -203,5 +235,4 @@ fn main() {
             }
         }
     }
-    let _ = GFP_KERNEL;
 }
