@@ -4,7 +4,7 @@
 
 use super::alu::{self, Counts, Part};
 use super::bounds::{Arc, Bounds};
-use super::tnum::Tnum;
+use super::tnum::{low_mask, Tnum};
 use crate::isa::{AluOp, Size, SwapKind, Width};
 
 /// What is known of a number: some of its bits, and unsigned and signed intervals of the whole and
@@ -346,6 +346,9 @@ impl<const W: u32, const H: u32> ScalarN<W, H> {
     }
 
     fn zext<const M: u32>(&self) -> Self {
+        if self.umax <= low_mask(M) {
+            return *self;
+        }
         if M == H {
             let low = self.low();
             return Self::from_low_zext(low.t, low.b);
@@ -355,6 +358,10 @@ impl<const W: u32, const H: u32> ScalarN<W, H> {
     }
 
     fn sext<const M: u32>(&self, width: Width) -> Self {
+        let fits = self.smin >= Bounds::<M>::SMIN && self.smax <= Bounds::<M>::SMAX;
+        if fits && (width == Width::W64 || self.smin >= 0) {
+            return *self;
+        }
         let mut part = self.all().truncate::<M>();
         if M == H {
             let low = self.half();
@@ -504,7 +511,7 @@ fn whole_from_low<const W: u32, const H: u32>(b: &mut Bounds<W>, low: &Bounds<H>
 #[cfg(test)]
 mod tests {
     use super::super::testing::{all_bounds, all_scalars, members, tnums, Rng, OPS};
-    use super::super::tnum::{low_mask, sign_extend};
+    use super::super::tnum::sign_extend;
     use super::*;
 
     type Small = ScalarN<4, 2>;
