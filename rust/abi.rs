@@ -95,6 +95,8 @@ pub enum MapType {
     LruHash = 9,
     /// The same with a value for each CPU.
     LruPercpuHash = 10,
+    /// Longest match of a prefix of bits.
+    LpmTrie = 11,
     /// First in, first out.
     Queue = 22,
     /// Last in, first out.
@@ -105,7 +107,7 @@ pub enum MapType {
 
 impl MapType {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Hash,
         Self::Array,
         Self::ProgArray,
@@ -113,6 +115,7 @@ impl MapType {
         Self::PercpuArray,
         Self::LruHash,
         Self::LruPercpuHash,
+        Self::LpmTrie,
         Self::Queue,
         Self::Stack,
         Self::BloomFilter,
@@ -129,9 +132,12 @@ impl MapType {
             Self::Hash | Self::Array | Self::ProgArray | Self::PercpuHash | Self::PercpuArray => {
                 false
             }
-            Self::LruHash | Self::LruPercpuHash | Self::Queue | Self::Stack | Self::BloomFilter => {
-                true
-            }
+            Self::LruHash
+            | Self::LruPercpuHash
+            | Self::LpmTrie
+            | Self::Queue
+            | Self::Stack
+            | Self::BloomFilter => true,
         }
     }
 
@@ -151,7 +157,8 @@ impl MapType {
             | Self::PercpuHash
             | Self::PercpuArray
             | Self::LruHash
-            | Self::LruPercpuHash => true,
+            | Self::LruPercpuHash
+            | Self::LpmTrie => true,
             Self::ProgArray | Self::Queue | Self::Stack | Self::BloomFilter => false,
         }
     }

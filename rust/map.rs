@@ -9,6 +9,7 @@
 mod array;
 mod bloom;
 mod hash;
+mod lpm;
 #[cfg(test)]
 mod model;
 mod percpu;
@@ -31,6 +32,7 @@ pub use array::ArrayLayout;
 use bloom::Bloom;
 use core::sync::atomic::{AtomicBool, Ordering::*};
 use kernel::prelude::*;
+use lpm::Lpm;
 use percpu::Cpus;
 use percpu_array::PercpuArray;
 use queue::{Order, Queue};
@@ -97,6 +99,7 @@ enum Kind {
     PercpuHash(hash::Percpu),
     LruHash(hash::Lru),
     LruPercpuHash(hash::LruPercpu),
+    Lpm(Lpm),
     Queue(Queue),
     Bloom(Bloom),
 }
@@ -119,7 +122,7 @@ impl Map {
     /// # Errors
     ///
     /// What [`MapSpec::check`], which `spec` is assumed to have passed, left for after the check of
-    /// permissions: `E2BIG` for too many entries, `EINVAL` for a Bloom filter that cannot be,
+    /// permissions: `E2BIG` for too many entries, `EINVAL` for a Bloom filter or trie that cannot be,
     /// `ENOTSUPP` for what is not there. `ENOMEM`.
     pub fn new(spec: &MapSpec) -> Result<Self> {
         spec.check_late()?;
@@ -130,6 +133,7 @@ impl Map {
             MapType::PercpuHash => Kind::PercpuHash(hash::Percpu::new(spec)?),
             MapType::LruHash => Kind::LruHash(hash::Lru::new(spec)?),
             MapType::LruPercpuHash => Kind::LruPercpuHash(hash::LruPercpu::new(spec)?),
+            MapType::LpmTrie => Kind::Lpm(Lpm::new(spec)?),
             MapType::Queue => Kind::Queue(Queue::new(spec, Order::Fifo)?),
             MapType::Stack => Kind::Queue(Queue::new(spec, Order::Lifo)?),
             MapType::BloomFilter => Kind::Bloom(Bloom::new(spec)?),
@@ -268,6 +272,7 @@ impl Map {
             Kind::PercpuHash(m) => m.lookup(key, out, which),
             Kind::LruHash(m) => m.lookup(key, out, which),
             Kind::LruPercpuHash(m) => m.lookup(key, out, which),
+            Kind::Lpm(m) => m.lookup(key, out),
             Kind::Queue(m) => m.next(out, false),
             Kind::Bloom(m) => m.peek((&*out).into()),
         }
@@ -280,7 +285,8 @@ impl Map {
     ///
     /// `EINVAL` for unknown flags, or a key or value of another size; `EEXIST` and `ENOENT` as the
     /// flags want; `E2BIG` when the map is full or the index past the end; `EBUSY` inside another
-    /// map operation on this CPU; `ENOMEM` when an LRU map finds nothing to drop.
+    /// map operation on this CPU; `ENOMEM` when an LRU map finds nothing to drop; `ENOSPC` when a
+    /// trie is full.
     pub fn update(&self, key: &[u8], value: &[u8], flags: u64) -> Result {
         let which = Self::which(flags);
         let key: Bytes<'_> = key.into();
@@ -301,7 +307,7 @@ impl Map {
                 self.key(key)?;
                 self.push(value.into(), flags)
             }
-            Kind::Array(_) | Kind::Hash(_) | Kind::LruHash(_) => {
+            Kind::Array(_) | Kind::Hash(_) | Kind::LruHash(_) | Kind::Lpm(_) => {
                 self.prog_update(key, value.into(), flags)
             }
         }
@@ -347,7 +353,7 @@ impl Map {
             Kind::LruHash(m) => m.lookup_and_delete(key, out, Cpus::Each),
             Kind::LruPercpuHash(m) => m.lookup_and_delete(key, out, Cpus::Each),
             Kind::Queue(m) => m.next(out, true),
-            Kind::Array(_) | Kind::PercpuArray(_) | Kind::Bloom(_) => Err(ENOTSUPP),
+            Kind::Array(_) | Kind::PercpuArray(_) | Kind::Lpm(_) | Kind::Bloom(_) => Err(ENOTSUPP),
         }
     }
 
@@ -374,6 +380,7 @@ impl Map {
             Kind::PercpuHash(m) => m.next_key(key, out),
             Kind::LruHash(m) => m.next_key(key, out),
             Kind::LruPercpuHash(m) => m.next_key(key, out),
+            Kind::Lpm(m) => m.next_key(key, out),
             Kind::Queue(_) => Err(EINVAL),
             Kind::Bloom(_) => Err(eopnotsupp()),
         }
@@ -402,6 +409,7 @@ impl Map {
             Kind::PercpuHash(m) => m.lookup_addr(key),
             Kind::LruHash(m) => m.lookup_addr(key),
             Kind::LruPercpuHash(m) => m.lookup_addr(key),
+            Kind::Lpm(m) => m.lookup_addr(key),
             Kind::Queue(_) | Kind::Bloom(_) => 0,
         }
     }
@@ -440,6 +448,7 @@ impl Map {
             Kind::PercpuHash(m) => m.update(key, value, how, which),
             Kind::LruHash(m) => m.update(key, value, how, which),
             Kind::LruPercpuHash(m) => m.update(key, value, how, which),
+            Kind::Lpm(m) => m.update(key, value, how),
             Kind::Queue(_) | Kind::Bloom(_) => Err(EINVAL),
         }
     }
@@ -470,6 +479,7 @@ impl Map {
             Kind::PercpuHash(m) => m.delete(key),
             Kind::LruHash(m) => m.delete(key),
             Kind::LruPercpuHash(m) => m.delete(key),
+            Kind::Lpm(m) => m.delete(key),
             Kind::Array(_) | Kind::PercpuArray(_) | Kind::Queue(_) => Err(EINVAL),
             Kind::Bloom(_) => Err(eopnotsupp()),
         }

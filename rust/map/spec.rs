@@ -38,6 +38,11 @@ const HASH_ENTRIES_MAX: u32 = 1 << 27;
 /// Bytes of a value for each CPU at most.
 const PERCPU_VALUE_MAX: u64 = 32 << 10;
 
+/// Bytes of a trie's key: the prefix length and 1 to 256 of data.
+const LPM_KEY: core::ops::RangeInclusive<u32> = 5..=260;
+/// Bytes of a trie's value at most: in-tree's node, with the longest key, is one kmalloc.
+const LPM_VALUE_MAX: u64 = KMALLOC_MAX - 256 - 24;
+
 /// A map as `MAP_CREATE` describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapSpec {
@@ -86,6 +91,7 @@ impl MapSpec {
                 true => Err(E2BIG),
                 false => Ok(()),
             },
+            MapType::LpmTrie => Ok(()),
             MapType::ProgArray => Err(EINVAL),
         }
     }
@@ -94,7 +100,7 @@ impl MapSpec {
     ///
     /// # Errors
     ///
-    /// `E2BIG` for too many entries; `EINVAL` for a Bloom filter that cannot be; `ENOTSUPP` for LRU
+    /// `E2BIG` for too many entries; `EINVAL` for a Bloom filter or trie that cannot be; `ENOTSUPP` for LRU
     /// lists by CPU, which are not there.
     pub(super) fn check_late(&self) -> Result {
         match self.ty {
@@ -113,6 +119,18 @@ impl MapSpec {
                     && self.max_entries != 0
                     && self.flags_ok(NUMA_NODE | ZERO_SEED)
                     && self.extra & !0xf == 0;
+                match good {
+                    true => Ok(()),
+                    false => Err(EINVAL),
+                }
+            }
+            MapType::LpmTrie => {
+                let good = self.max_entries != 0
+                    && self.has(NO_PREALLOC)
+                    && self.flags_ok(NO_PREALLOC | NUMA_NODE)
+                    && LPM_KEY.contains(&self.key_size)
+                    && self.value_size != 0
+                    && u64::from(self.value_size) <= LPM_VALUE_MAX;
                 match good {
                     true => Ok(()),
                     false => Err(EINVAL),

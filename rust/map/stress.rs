@@ -11,6 +11,12 @@ const STABLE: u64 = 20;
 const ALL: u64 = 40;
 const WORDS: usize = 4;
 
+/// How often a writer writes.
+fn rounds() -> u32 {
+    let n = std::env::var("OXBPF_STRESS").ok();
+    n.and_then(|n| n.parse().ok()).unwrap_or(20_000)
+}
+
 /// A key of `size` bytes whose words all are `k`, more or less.
 fn key(k: u64, size: u32) -> Vec<u8> {
     (0..size.div_ceil(8))
@@ -37,10 +43,7 @@ fn check(k: u64, got: &[u8]) {
 /// Two threads change everything all the time, OXBPF_STRESS times; keys below `STABLE` are always there, keys from
 /// `ALL` on never, and readers see just that.
 fn churn(map: &Map) {
-    let rounds = std::env::var("OXBPF_STRESS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(20_000);
+    let rounds = rounds();
     let size = map.spec().key_size;
     for k in 0..STABLE {
         map.update(&key(k, size), &value(k, 0), 0).unwrap();
@@ -213,4 +216,59 @@ fn lru_maps_lose_entries_but_nothing_else() {
         }
         assert_eq!(n, 50);
     }
+}
+
+#[test]
+fn tries_keep_short_prefixes_under_longer_ones() {
+    let mut sp = spec(MapType::LpmTrie, 8, 8 * WORDS as u32, 200);
+    sp.flags = super::spec::NO_PREALLOC;
+    let map = Map::new(&sp).unwrap();
+    let key = |bits: u32, data: u32| [bits.to_ne_bytes(), data.to_be_bytes()].concat();
+    // Prefixes of eight bits are always there, though they change; longer ones come and go.
+    for k in 0..4u32 {
+        map.update(&key(8, k << 24), &value(8, 0), 0).unwrap();
+    }
+    let done = AtomicBool::new(false);
+    thread::scope(|s| {
+        s.spawn(|| {
+            let mut rng = Rng::new(3);
+            let mut out = [0; 8 * WORDS];
+            while !done.load(Relaxed) {
+                let data = ((rng.below(4) << 24) | rng.below(1 << 10)) as u32;
+                assert!(map.lookup_addr(&key(32, data)).is_some());
+                map.lookup(&key(32, data), &mut out, 0).unwrap();
+                let bits = u64::from_ne_bytes(out[..8].try_into().unwrap()) >> 32;
+                assert!((8..=32).contains(&bits));
+                check(bits, &out);
+                map.lookup(&key(8, data), &mut out, 0).unwrap();
+                check(8, &out);
+            }
+        });
+        let writers: Vec<_> = (0..2)
+            .map(|w| {
+                let map = &map;
+                s.spawn(move || {
+                    let mut rng = Rng::new(w);
+                    for round in 0..rounds() {
+                        let data = ((rng.below(4) << 24) | rng.below(1 << 10)) as u32;
+                        let bits = 22 + rng.below(11) as u32;
+                        match rng.below(3) {
+                            0 => drop(map.delete(&key(bits, data))),
+                            1 => map.update(&key(8, data), &value(8, round), 2).unwrap(),
+                            _ => {
+                                let err = map
+                                    .update(&key(bits, data), &value(bits.into(), round), 0)
+                                    .err();
+                                assert!(err.is_none_or(|e| e == ENOSPC));
+                            }
+                        }
+                    }
+                })
+            })
+            .collect();
+        for w in writers {
+            w.join().unwrap();
+        }
+        done.store(true, Relaxed);
+    });
 }

@@ -5,7 +5,7 @@
 use super::model::{spec, Model, Rng};
 use super::*;
 use kernel::alloc::fail;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 #[test]
 fn hash_is_its_model() {
@@ -318,6 +318,11 @@ fn good() -> impl Iterator<Item = MapSpec> {
     MapType::ALL.into_iter().filter_map(|ty| match ty {
         MapType::ProgArray => None,
         MapType::Queue | MapType::Stack | MapType::BloomFilter => Some(spec(ty, 0, 8, 10)),
+        MapType::LpmTrie => {
+            let mut s = spec(ty, 8, 8, 10);
+            s.flags = super::spec::NO_PREALLOC;
+            Some(s)
+        }
         _ => Some(spec(ty, 4, 8, 10)),
     })
 }
@@ -329,7 +334,19 @@ fn descriptions_are_checked_as_in_tree() {
         Ok(()) => Map::new(&s).map(drop),
         Err(e) => Err(e),
     };
-    for s in good() {
+    let trie = |f: &dyn Fn(&mut MapSpec)| {
+        let mut s = good().find(|s| s.ty == MapType::LpmTrie).unwrap();
+        f(&mut s);
+        check(s)
+    };
+    assert_eq!(trie(&|s| s.flags = 0), Err(EINVAL));
+    for key_size in [0, 4, 261] {
+        assert_eq!(trie(&|s| s.key_size = key_size), Err(EINVAL));
+    }
+    assert_eq!(trie(&|s| s.key_size = 260), Ok(()));
+    assert_eq!(trie(&|s| s.value_size = 4 << 20), Err(EINVAL));
+    assert_eq!(trie(&|s| s.max_entries = 0), Err(EINVAL));
+    for s in good().filter(|s| s.ty != MapType::LpmTrie) {
         let ty = s.ty;
         let with = |f: &dyn Fn(&mut MapSpec)| {
             let mut s = s;
@@ -386,4 +403,125 @@ fn descriptions_are_checked_as_in_tree() {
             assert_eq!(with(&|s| s.max_entries = (1 << 27) + 1), Err(E2BIG));
         }
     }
+}
+
+/// What must be in a trie: values by prefix, the data cut off after it.
+type Prefixes = BTreeMap<(u32, Vec<u8>), Vec<u8>>;
+
+fn cut(bits: u32, data: &[u8]) -> (u32, Vec<u8>) {
+    let mut data = data.to_vec();
+    for i in bits as usize..data.len() * 8 {
+        data[i / 8] &= !(0x80 >> (i % 8));
+    }
+    (bits, data)
+}
+
+fn lpm_key(bits: u32, data: &[u8]) -> Vec<u8> {
+    [&bits.to_ne_bytes()[..], data].concat()
+}
+
+#[test]
+fn tries_are_their_model() {
+    for (size, entries) in [
+        (1, 300),
+        (4, 60),
+        (8, 60),
+        (9, 60),
+        (16, 60),
+        (20, 3),
+        (256, 60),
+    ] {
+        let mut s = spec(MapType::LpmTrie, 4 + size, 12, entries);
+        s.flags = super::spec::NO_PREALLOC;
+        let map = Map::new(&s).unwrap();
+        let mut rng = Rng::new(u64::from(size));
+        let mut is = Prefixes::new();
+        let bits = size * 8;
+        for round in 0..if size > 16 { 200 } else { 2_000 } {
+            // Few different bits, so that prefixes meet.
+            let mut data = vec![0; size as usize];
+            for b in &mut data {
+                *b = [0, 0, 0x80, 0xff, 1][rng.below(5) as usize];
+            }
+            let len = match rng.below(3) {
+                0 => bits,
+                1 => rng.below(u64::from(bits) + 1) as u32,
+                _ => rng.below(u64::from(bits.min(12)) + 1) as u32,
+            };
+            let key = lpm_key(len, &data);
+            let there = is.contains_key(&cut(len, &data));
+            match rng.below(4) {
+                0 | 1 => {
+                    let value = rng.bytes(12);
+                    let flags = rng.below(4);
+                    let want = match flags {
+                        3 => Err(EINVAL),
+                        1 if there => Err(EEXIST),
+                        2 if !there => Err(ENOENT),
+                        _ if !there && is.len() == entries as usize => Err(ENOSPC),
+                        _ => Ok(()),
+                    };
+                    assert_eq!(map.update(&key, &value, flags), want);
+                    if want.is_ok() {
+                        is.insert(cut(len, &data), value);
+                    }
+                }
+                2 => {
+                    let want = is.remove(&cut(len, &data)).map(drop).ok_or(ENOENT);
+                    assert_eq!(map.delete(&key), want);
+                }
+                _ => {}
+            }
+            let best = (0..=len).rev().find_map(|l| is.get(&cut(l, &data)));
+            let mut out = vec![0; 12];
+            assert_eq!(
+                map.lookup(&key, &mut out, 0).map(|()| &out),
+                best.ok_or(ENOENT)
+            );
+            assert_eq!(map.lookup_addr(&key).is_some(), best.is_some());
+            if round % 50 == 0 {
+                walk_trie(&map, &is);
+            }
+        }
+        assert_eq!(
+            map.update(&lpm_key(bits + 1, &vec![0; size as usize]), &[0; 12], 0),
+            Err(EINVAL)
+        );
+        assert_eq!(
+            map.delete(&lpm_key(bits + 1, &vec![0; size as usize])),
+            Err(EINVAL)
+        );
+        assert_eq!(
+            map.lookup_addr(&lpm_key(bits + 1, &vec![0; size as usize])),
+            None
+        );
+        let mut key = vec![0; 4 + size as usize];
+        while map.next_key(None, &mut key).is_ok() {
+            map.delete(&key).unwrap();
+            assert!(is
+                .remove(&cut(
+                    u32::from_ne_bytes(key[..4].try_into().unwrap()),
+                    &key[4..]
+                ))
+                .is_some());
+        }
+        assert!(is.is_empty());
+    }
+}
+
+/// All prefixes, each once, longer ones before those that they begin with.
+fn walk_trie(map: &Map, is: &Prefixes) {
+    let mut seen = Vec::new();
+    let mut key: Option<Vec<u8>> = None;
+    let mut next = vec![0; map.spec().key_size as usize];
+    while map.next_key(key.as_deref(), &mut next).is_ok() {
+        let bits = u32::from_ne_bytes(next[..4].try_into().unwrap());
+        let one = cut(bits, &next[4..]);
+        assert!(is.contains_key(&one));
+        let covers = |(b, d): &(u32, Vec<u8>)| *b <= bits && cut(*b, &next[4..]).1 == *d;
+        assert!(!seen.iter().any(covers));
+        seen.push(one);
+        key = Some(next.clone());
+    }
+    assert_eq!(seen.len(), is.len());
 }

@@ -7,7 +7,7 @@
 //! table and, nearly always, no element but the right one.
 
 use crate::sys::maplock::MapLock;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use core::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering::*};
 
 /// Slots of a bucket.
 pub(super) const SLOTS: usize = 8;
@@ -111,16 +111,15 @@ impl Bucket {
     /// Whether nothing was taken out since `version`, so that the look saw what was there.
     #[inline(always)]
     pub(super) fn unchanged_since(&self, version: u32) -> bool {
-        core::sync::atomic::fence(Acquire);
+        fence(Acquire);
         self.version.load(Relaxed) == version
     }
 
-    /// An element was taken out. What is written to it from here on comes after the new version.
+    /// An element was taken out.
     #[inline(always)]
     pub(super) fn took_out(&self) {
         self.version
             .store(self.version.load(Relaxed).wrapping_add(1), Release);
-        core::sync::atomic::fence(Release);
     }
 }
 

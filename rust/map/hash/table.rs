@@ -21,7 +21,7 @@ use crate::sys::bytes::Bytes;
 use crate::sys::maplock::MapGuard;
 use crate::sys::region::Region;
 use core::hint::spin_loop;
-use core::sync::atomic::{AtomicU64, Ordering::*};
+use core::sync::atomic::{fence, AtomicU64, Ordering::*};
 use kernel::prelude::*;
 
 /// Entries of a bucket, on average, in a full table of the least size.
@@ -431,6 +431,9 @@ impl Locked<'_> {
     #[inline]
     pub(in crate::map) fn fill<K: Key>(&self, key: K, e: u32) -> Result {
         let t = self.table;
+        // A reader that sees any of what follows in an element it came to before sees the version
+        // of its bucket change.
+        fence(Release);
         if key.store(&t.elems, t.off(e), t.seed, self.hash) {
             Ok(())
         } else {

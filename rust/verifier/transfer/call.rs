@@ -75,7 +75,7 @@ fn map_fits(ty: MapType, helper: &str) -> bool {
         MapType::PercpuHash | MapType::PercpuArray | MapType::LruPercpuHash => {
             is_general(helper) || helper == "map_lookup_percpu_elem"
         }
-        MapType::Hash | MapType::Array | MapType::LruHash => is_general(helper),
+        MapType::Hash | MapType::Array | MapType::LruHash | MapType::LpmTrie => is_general(helper),
     }
 }
 
