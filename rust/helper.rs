@@ -21,6 +21,8 @@ pub enum Arg {
     None,
     /// Any initialised value.
     Anything,
+    /// Whatever the register holds, be it initialised or not: the helper may print it.
+    Unchecked,
     /// The program's context.
     Ctx,
     /// A map, constant (`ld_imm64`).
@@ -162,7 +164,7 @@ helpers! {
     3 map_delete_elem(ConstMap, MapKey) -> Integer, [Pkt], ALL, None;
     4 probe_read(MemWrite, SizeOrZero, Anything) -> Integer, [Gpl], TRACING, None;
     5 ktime_get_ns() -> Integer, [], ALL, None;
-    6 trace_printk(MemRead, Size) -> Integer, [Gpl], ALL, Perfmon;
+    6 trace_printk(MemRead, Size, Unchecked, Unchecked, Unchecked) -> Integer, [Gpl], ALL, Perfmon;
     7 get_prandom_u32() -> Integer, [], ALL, None;
     8 get_smp_processor_id() -> Integer, [], ALL, None;
     14 get_current_pid_tgid() -> Integer, [], ALL, None;
@@ -259,6 +261,7 @@ mod tests {
         assert_eq!(arg_count(1), 2);
         assert_eq!(arg_count(2), 4);
         assert_eq!(arg_count(5), 0);
+        assert_eq!(arg_count(6), 5);
         assert_eq!(arg_count(-1), 5);
     }
 

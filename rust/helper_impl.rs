@@ -57,9 +57,6 @@ bodies! {
 }
 
 /// Do the parameters of `body` fit the arguments that the verifier checks for `row`?
-///
-/// Behind the row's arguments a body may take numbers: it then gets whatever the program left in
-/// those registers.
 const fn fits(row: &Helper, body: &Body) -> bool {
     let mut args: &[Arg] = &row.args;
     let mut kinds: &[Kind] = body.kinds();
@@ -67,7 +64,7 @@ const fn fits(row: &Helper, body: &Body) -> bool {
         let rest = match (*kind, args) {
             (Kind::None, []) => args,
             (Kind::None, [Arg::None, rest @ ..])
-            | (Kind::Number, [Arg::Anything | Arg::None, rest @ ..])
+            | (Kind::Number, [Arg::Anything | Arg::Unchecked, rest @ ..])
             | (Kind::Map, [Arg::ConstMap, rest @ ..])
             | (Kind::Key, [Arg::MapKey, rest @ ..])
             | (Kind::Value, [Arg::MapValue, rest @ ..])

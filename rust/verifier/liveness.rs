@@ -125,14 +125,14 @@ fn src_bit(s: &Src) -> u16 {
     }
 }
 
-/// The argument registers of a helper.
+/// The argument registers of a helper whose content matters to the proof.
 fn helper_args(id: i32, options: &Options) -> u16 {
     match helper::lookup(id, options.prog_type, options.caps()) {
         Some(row) => row
             .args
             .iter()
             .zip(1u32..)
-            .filter(|(a, _)| !matches!(a, helper::Arg::None))
+            .filter(|(a, _)| !matches!(a, helper::Arg::None | helper::Arg::Unchecked))
             .fold(0, |m, (_, n)| m | 1u16.checked_shl(n).unwrap_or(0)),
         None => ARGS,
     }

@@ -173,7 +173,7 @@ impl Verifier<'_> {
         let Some((&arg, &r)) = row.args.get(i).zip(ARGS.get(i)) else {
             return Err(EFAULT);
         };
-        if arg == Arg::None {
+        if matches!(arg, Arg::None | Arg::Unchecked) {
             return Ok(());
         }
         let v = self.read(r)?;
@@ -198,7 +198,7 @@ impl Verifier<'_> {
             }
         }
         match arg {
-            Arg::None | Arg::Anything => Ok(()),
+            Arg::None | Arg::Anything | Arg::Unchecked => Ok(()),
             Arg::Ctx => match &v {
                 Val::Ptr(p) if p.base == Base::Ctx => self.check_unmodified(p, r),
                 _ => self.wrong_type(&v, r, "ctx"),
