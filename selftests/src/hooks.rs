@@ -10,6 +10,7 @@ use oxbpf::link::{KPROBE_MULTI_RETURN, TRACE_KPROBE_MULTI};
 use oxbpf::{Bpf, Map, MapSpec, MapType, Prog, ProgSpec, ProgType, Slot, TestRun};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
 
 /// Stores `bytes`, padded with zeroes to words, at R10 + `off`.
 fn store(off: i16, bytes: &[u8]) -> Vec<Slot> {
@@ -152,7 +153,7 @@ fn printing(s: &mut Suite, both: &Both) {
                 let answer = print(b, fmt, args);
                 // The kernel turns its event on later, from a worker.
                 if traced().is_empty() && answer.as_ref().is_ok_and(|n| *n >= 0) {
-                    std::thread::sleep(std::time::Duration::from_millis(200));
+                    std::thread::sleep(Duration::from_millis(200));
                     let _ = fs::write(TRACE, "");
                     let _ = print(b, fmt, args);
                 }
@@ -273,6 +274,32 @@ fn packets(s: &mut Suite, both: &Both) {
             });
         }
     }
+    s.test("a signal ends a test run that goes on for hours", || {
+        extern "C" fn nothing(_: i32) {}
+        // SAFETY: the handler does nothing, and the structure is zero but for it.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
+            libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut());
+        }
+        let run = TestRun {
+            data_in: &[7; 64],
+            repeat: u32::MAX,
+            ..TestRun::default()
+        };
+        let began = Instant::now();
+        let answer = both.same(|b| {
+            let prog = load(b, ProgType::SCHED_CLS, 0, &pass)?;
+            // SAFETY: no requirements.
+            unsafe { libc::alarm(1) };
+            let answer = prog.test_run(&run).map(|r| r.retval);
+            Ok::<_, String>(answer)
+        })?;
+        match answer? {
+            Err(e) if e.0 == libc::EINTR && began.elapsed() < Duration::from_secs(30) => Ok(()),
+            other => Err(format!("{other:?} after {:?}", began.elapsed())),
+        }
+    });
     for room in [1usize, 13, 63, 64, 65] {
         s.test(&format!("output of 64 bytes into {room}"), || {
             let run = TestRun {
