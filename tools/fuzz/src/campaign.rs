@@ -3,7 +3,7 @@
 //! Many programs, one after the other.
 
 use crate::in_tree::{ask, repeatable, Answer};
-use crate::oracle::{check, check_with, listing, verifier_log, Outcome};
+use crate::oracle::{check, check_native, check_with, listing, verifier_log, Outcome};
 use crate::rng::Rng;
 use crate::{gen, mutate};
 use oxbpf_fixtures::bpf::tail;
@@ -55,6 +55,8 @@ pub struct Tally {
     pub accepted: u64,
     /// Accepted by oxbpf for a loader that may not see pointers.
     pub unprivileged: u64,
+    /// Run as machine code, with the interpreter's result.
+    pub native: u64,
     /// Asked of the kernel.
     pub asked: u64,
     /// Accepted by both, refused by both.
@@ -75,8 +77,8 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} programs, {} accepted, {} also without the right to see pointers",
-            self.programs, self.accepted, self.unprivileged
+            "{} programs, {} accepted, {} also without the right to see pointers, {} compiled and run",
+            self.programs, self.accepted, self.unprivileged, self.native
         )?;
         writeln!(
             f,
@@ -122,7 +124,7 @@ fn reason(log: &str) -> String {
 
 /// The program of that seed, as text.
 pub fn show(seed: u64) -> String {
-    let fixture = gen::program(seed);
+    let (fixture, _) = program(seed, &[]);
     let mut text = format!("{:?}\n{}", fixture.prog_type, listing(&fixture));
     match check(&fixture, &mut Rng::new(seed), 4) {
         Outcome::Refused(errno, log) => text.push_str(&format!("refused: {errno}\n{log}")),
@@ -143,6 +145,17 @@ pub fn show(seed: u64) -> String {
     text
 }
 
+/// The program of that seed, perhaps one of `corpus` changed, and random numbers to go on with.
+fn program(seed: u64, corpus: &[Fixture]) -> (Fixture, Rng) {
+    let mut rng = Rng::new(seed ^ 0x5eed);
+    let fixture = match rng.below(4) {
+        0 if !corpus.is_empty() => mutate::mutate(&corpus[rng.below(corpus.len())], &mut rng),
+        1 => mutate::mutate(&gen::program(seed), &mut rng),
+        _ => gen::program(seed),
+    };
+    (fixture, rng)
+}
+
 /// Does it.
 pub fn run(plan: &Plan) -> Tally {
     let start = Instant::now();
@@ -155,16 +168,8 @@ pub fn run(plan: &Plan) -> Tally {
     let mut last = Instant::now();
     let mut seed = plan.seed;
     while tally.programs < plan.programs && start.elapsed() < plan.time {
-        let rng = &mut Rng::new(seed ^ 0x5eed);
-        let fixture = match rng.below(4) {
-            0 if !plan.corpus.is_empty() => {
-                let at = rng.below(plan.corpus.len());
-                mutate::mutate(&plan.corpus[at], rng)
-            }
-            1 => mutate::mutate(&gen::program(seed), rng),
-            _ => gen::program(seed),
-        };
-        one(plan, &kernel, &fixture, rng, &mut tally);
+        let (fixture, mut rng) = program(seed, &plan.corpus);
+        one(plan, &kernel, &fixture, &mut rng, &mut tally);
         seed += 1;
         if !plan.quiet && last.elapsed() > Duration::from_secs(10) {
             last = Instant::now();
@@ -213,6 +218,13 @@ fn one(
                 }
                 Outcome::Refused(..) => {}
             }
+        }
+    }
+    if let (Outcome::Fine(results), true) = (&outcome, pure && repeatable(fixture)) {
+        match results.first().map(|r| r.map(|r| check_native(fixture, r))) {
+            Some(Some(Ok(true))) => tally.native += 1,
+            Some(Some(Err(text))) => wrong(tally, text),
+            _ => {}
         }
     }
     let Some(kernel) = kernel else { return };

@@ -87,7 +87,7 @@ pub fn machine<'a>(env: &HostEnv, ty: ProgType, stack: u16, input: &Input) -> Ma
             key_size: decl.key_size as usize,
             value_size: decl.value_size as usize,
             max_entries: decl.max_entries as usize,
-            rdonly: decl.flags & 1 << 7 != 0,
+            rdonly: decl.flags & (1 << 7) != 0,
             values: HashMap::new(),
         });
         for (key, value) in &decl.init {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `oxbpf-fuzz [--seed N] [--programs N] [--seconds N] [--inputs N] [--mutate] [--kernel]`
+//! `oxbpf-fuzz [--seed N] [--programs N] [--seconds N] [--inputs N] [--no-kernel] [--show SEED]`
 
 #![forbid(unsafe_code)]
 

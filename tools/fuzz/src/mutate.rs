@@ -61,7 +61,7 @@ fn change(fixture: &mut Fixture, rng: &mut Rng) {
         }
         7 => {
             let reg = rng.below(11) as u8;
-            insn.regs = (insn.regs & 0x0f) | reg << 4;
+            insn.regs = (insn.regs & 0x0f) | (reg << 4);
         }
         // Another size of a load or store.
         8 if matches!(class, 1..=3) && insn.code & 0xe0 == 0x60 => {

@@ -13,7 +13,7 @@ use oxbpf_core::verifier::watch::{verify_watched, Place, Seen, Watcher};
 use oxbpf_core::verifier::{verify, Options, VerifiedProg};
 use oxbpf_fixtures::host::{log_text, options, HostEnv};
 use oxbpf_fixtures::machine::Machine;
-use oxbpf_fixtures::Fixture;
+use oxbpf_fixtures::{native, Fixture};
 use std::cell::RefCell;
 
 /// Instructions that a run may take.
@@ -168,6 +168,36 @@ pub fn check_with(fixture: &Fixture, options: &Options, rng: &mut Rng, inputs: u
     Outcome::Fine(results)
 }
 
+/// Runs an accepted program's machine code on the plain input; text when that gives another result
+/// than `expected`. True: it was run.
+///
+/// # Errors
+///
+/// What was different.
+pub fn check_native(fixture: &Fixture, expected: u64) -> Result<bool, String> {
+    if !matches!(
+        fixture.prog_type,
+        ProgType::SocketFilter | ProgType::SchedCls | ProgType::CgroupSkb
+    ) {
+        return Ok(false);
+    }
+    let packet = Input::plain().packet;
+    for features in native::FEATURES {
+        match native::run(fixture, &packet, features)? {
+            None => return Ok(false),
+            Some(result) if result == expected => {}
+            Some(result) => {
+                return Err(format!(
+                    "{}: interpreter {expected:#x}, JIT with {features:?} {result:#x}\n{}",
+                    fixture.name,
+                    listing(fixture)
+                ));
+            }
+        }
+    }
+    Ok(true)
+}
+
 /// What the verifier says of all paths.
 pub fn verifier_log(fixture: &Fixture) -> String {
     let insns = fixture.with_fds(|map| map as i32);
@@ -206,11 +236,11 @@ fn code_listing(prog: &VerifiedProg) -> String {
 }
 
 fn number(insns: &[Insn]) -> String {
-    insns
-        .iter()
-        .enumerate()
-        .map(|(at, insn)| format!("{at}: {insn:?}\n"))
-        .collect()
+    let mut text = String::new();
+    for (at, insn) in insns.iter().enumerate() {
+        text.push_str(&format!("{at}: {insn:?}\n"));
+    }
+    text
 }
 
 fn run(fixture: &Fixture, prog: &VerifiedProg, env: &HostEnv, input: &Input) -> Result<u64, Fault> {
