@@ -147,7 +147,7 @@ impl Regs {
     /// The address that base plus offset make.
     #[inline(always)]
     fn addr(&self, base: Reg, off: i16) -> u64 {
-        self.get(base).wrapping_add(off as i64 as u64)
+        self.get(base).wrapping_add(i64::from(off) as u64)
     }
 }
 

@@ -225,7 +225,7 @@ fn subprog_starts(raw: &[RawInsn], bpf_capable: bool) -> Result<KVec<u32>, Decod
             return Err(fail(at, ErrorKind::TooManySubprogs));
         }
         starts.push(target, GFP_KERNEL).map_err(|_| no_memory(at))?;
-        if let Some(tail) = starts.get_mut(place..) {
+        if let Some(tail @ [_, ..]) = starts.get_mut(place..) {
             tail.rotate_right(1);
         }
     }

@@ -63,7 +63,7 @@ pub fn encode(
 ) -> Result {
     out.reserve(insns.len(), GFP_KERNEL)?;
     let mut hole = false;
-    for (at, insn) in (0u32..).zip(insns) {
+    for (at, insn) in (0..u32::MAX).zip(insns) {
         if hole != matches!(insn, Insn::Hole) {
             return Err(EINVAL);
         }

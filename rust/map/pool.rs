@@ -49,7 +49,7 @@ impl Pool {
             .filter(|n| *n < u32::MAX)
             .ok_or(E2BIG)?;
         let locals = Region::<Local>::new(cpus, node)?;
-        for (spare, local) in (entries..).zip(locals.iter()) {
+        for (spare, local) in (entries..u32::MAX).zip(locals.iter()) {
             local.spare.store(spare, Relaxed);
         }
         let links = Region::new(all as usize, node)?;

@@ -594,7 +594,9 @@ impl<'a> Verifier<'a> {
             return;
         };
         if let Some(s) = self.subs.list.get_mut(sub) {
-            s.stack = s.stack.max(bytes.next_multiple_of(8));
+            s.stack = s
+                .stack
+                .max(bytes.checked_next_multiple_of(8).unwrap_or(u32::MAX));
         }
     }
 }

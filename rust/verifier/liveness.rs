@@ -442,7 +442,7 @@ impl Liveness {
     ) -> Result<Liveness> {
         let mut index = KVVec::from_elem(0u32, insns.len(), GFP_KERNEL)?;
         let mut count = 0u32;
-        for (at, i) in (0u32..).zip(index.iter_mut()) {
+        for (at, i) in (0..u32::MAX).zip(index.iter_mut()) {
             if cfg.flags(at).has(Flags::LEADER) {
                 count = count.saturating_add(1);
                 *i = count;

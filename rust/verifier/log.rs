@@ -149,13 +149,15 @@ impl Log {
             bytes = bytes.get(..room.min(bytes.len())).unwrap_or(&[]);
         }
         while !bytes.is_empty() {
-            let at = (pos % self.size) as usize;
+            let at = pos.checked_rem(self.size).unwrap_or(0) as usize;
             let n = bytes.len().min((self.size as usize).saturating_sub(at));
             let (now, later) = bytes.split_at(n);
             let have = self.ring.len().saturating_sub(at).min(n);
             let (over, new) = now.split_at(have);
             if let Some(d) = self.ring.get_mut(at..at.saturating_add(have)) {
-                d.copy_from_slice(over);
+                for (to, &from) in d.iter_mut().zip(over) {
+                    *to = from;
+                }
             }
             if self.ring.extend_from_slice(new, GFP_KERNEL).is_err() {
                 self.no_memory = true;

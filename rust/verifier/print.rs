@@ -166,7 +166,7 @@ impl Verifier<'_> {
             write!(out, " R{}=", r.index())?;
             self.write_val(out, v, number)?;
         }
-        for (i, s) in (0u32..).zip(frame.stack.slots()) {
+        for (i, s) in (0..u32::MAX).zip(frame.stack.slots()) {
             if (show == Show::Changed && self.changed.slots & 1u64.checked_shl(i).unwrap_or(0) == 0)
                 || s.bytes.iter().all(|b| b.is_empty())
             {
@@ -216,7 +216,8 @@ impl Verifier<'_> {
             let upto = pos
                 .saturating_add(MIN_ALIGNMENT / 2)
                 .max(ALIGNMENT)
-                .next_multiple_of(MIN_ALIGNMENT);
+                .checked_next_multiple_of(MIN_ALIGNMENT)
+                .unwrap_or(pos);
             let width = upto.saturating_sub(pos).saturating_sub(1) as usize;
             self.log.put(format_args!("{:>width$};", " "));
         } else {

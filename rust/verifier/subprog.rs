@@ -54,7 +54,7 @@ impl Subprogs {
             ..Subprog::default()
         };
         self.list.push(new, GFP_KERNEL)?;
-        if let Some(tail) = self.list.get_mut(at..) {
+        if let Some(tail @ [_, ..]) = self.list.get_mut(at..) {
             tail.rotate_right(1);
         }
         Ok(())
@@ -293,5 +293,5 @@ fn set(v: &mut [u8], i: usize, c: u8) {
 
 /// What a frame of `bytes` takes: engines keep stacks 16-byte aligned.
 fn round_stack(bytes: u32) -> u32 {
-    bytes.next_multiple_of(16)
+    bytes.checked_next_multiple_of(16).unwrap_or(u32::MAX)
 }

@@ -74,7 +74,7 @@ impl Verifier<'_> {
             -i64::from(MAX_STACK)
         } else {
             let slots = self.cur.frame(frame).map_or(0, |f| f.stack.slots().len());
-            -(slots as i64).saturating_mul(8)
+            0i64.saturating_sub((slots as i64).saturating_mul(8))
         };
         let errno = if min < lowest || min > -1 {
             Some(EACCES)
@@ -106,7 +106,7 @@ impl Verifier<'_> {
                 len
             );
         }
-        let bytes = u32::try_from(-min).map_err(|_| EFAULT)?;
+        let bytes = u32::try_from(min.saturating_neg()).map_err(|_| EFAULT)?;
         self.use_stack(frame, bytes);
         let f = self.cur.frame_mut(frame).ok_or(EFAULT)?;
         f.stack.grow(min)?;

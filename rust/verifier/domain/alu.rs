@@ -28,7 +28,7 @@ const FEW_COUNTS: u32 = 8;
 /// The machine's operation on N-bit numbers.
 pub(super) fn eval<const N: u32>(op: AluOp, a: u64, b: u64) -> u64 {
     let (sa, sb) = (sign_extend(a, N), sign_extend(b, N));
-    let count = (b % (N as u64)) as u32;
+    let count = (b % u64::from(N)) as u32;
     let r = match op {
         AluOp::Add => a.wrapping_add(b),
         AluOp::Sub => a.wrapping_sub(b),
@@ -102,7 +102,7 @@ impl<const N: u32> Part<N> {
 
     /// The counts by which a shift of N bits shifts when this is its second operand.
     pub(super) fn counts(&self) -> Counts {
-        if self.b.umax < N as u64 {
+        if self.b.umax < u64::from(N) {
             return Counts {
                 min: self.b.umin as u32,
                 max: self.b.umax as u32,
@@ -110,7 +110,7 @@ impl<const N: u32> Part<N> {
         }
         match self.t.as_const() {
             Some(x) => {
-                let count = (x % (N as u64)) as u32;
+                let count = (x % u64::from(N)) as u32;
                 Counts {
                     min: count,
                     max: count,
@@ -262,21 +262,21 @@ fn linear<const N: u32>(a: &Bounds<N>, b: &Bounds<N>, base: impl Fn(Arc, Arc) ->
 fn mul<const N: u32>(a: &Bounds<N>, b: &Bounds<N>) -> Bounds<N> {
     let all = Bounds::<N>::MASK;
     let mut r = Bounds::UNKNOWN;
-    let product = |x: u64, y: u64| (x as u128).wrapping_mul(y as u128);
+    let product = |x: u64, y: u64| u128::from(x).wrapping_mul(u128::from(y));
     let low = product(a.umin, b.umin);
     let size = product(a.umax, b.umax).wrapping_sub(low);
-    if size <= all as u128 {
+    if size <= u128::from(all) {
         r.meet_arc(Arc {
             base: low as u64 & all,
             size: size as u64,
         });
     }
-    let product = |x: i64, y: i64| (x as i128).wrapping_mul(y as i128);
+    let product = |x: i64, y: i64| i128::from(x).wrapping_mul(i128::from(y));
     let (p, q) = (product(a.smin, b.smin), product(a.smin, b.smax));
     let (s, t) = (product(a.smax, b.smin), product(a.smax, b.smax));
     let low = p.min(q).min(s).min(t);
     let size = p.max(q).max(s).max(t).wrapping_sub(low) as u128;
-    if size <= all as u128 {
+    if size <= u128::from(all) {
         r.meet_arc(Arc {
             base: low as u64 & all,
             size: size as u64,

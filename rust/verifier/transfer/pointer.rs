@@ -198,7 +198,7 @@ impl Verifier<'_> {
             Some(off) => off,
             None => ptr.offset().smin(),
         };
-        let parts_fit = ptr.fixed.abs() < MAX_VAR_OFF;
+        let parts_fit = ptr.fixed.saturating_abs() < MAX_VAR_OFF;
         if at >= MAX_VAR_OFF || at <= -MAX_VAR_OFF || !parts_fit {
             return refuse!(
                 self.log,
