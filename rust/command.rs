@@ -139,6 +139,7 @@ commands! {
     13 PROG_GET_FD_BY_ID  4   any,                Some(Cap::SysAdmin), id::prog_fd;
     14 MAP_GET_FD_BY_ID   12  id::check_map_open, Some(Cap::SysAdmin), id::map_fd;
     15 OBJ_GET_INFO_BY_FD 16  any,                None,                info::info;
+    21 MAP_LOOKUP_AND_DELETE_ELEM 32 map::check_take, None,            map::take;
     22 MAP_FREEZE         4   any,                None,                map::freeze;
     28 LINK_CREATE        64  any,                None,                link::create;
     30 LINK_GET_FD_BY_ID  4   any,                Some(Cap::SysAdmin), id::link_fd;

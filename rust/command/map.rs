@@ -195,6 +195,32 @@ pub(super) fn next_key(attr: &Attr) -> Result<i32> {
     Ok(0)
 }
 
+/// What MAP_LOOKUP_AND_DELETE_ELEM checks before it looks at the descriptor.
+pub(super) fn check_take(attr: &Attr) -> Result {
+    let a: ElemAttr = attr.view()?;
+    match a.flags & !F_LOCK {
+        0 => Ok(()),
+        _ => Err(EINVAL),
+    }
+}
+
+/// MAP_LOOKUP_AND_DELETE_ELEM
+pub(super) fn take(attr: &Attr) -> Result<i32> {
+    let a: ElemAttr = attr.view()?;
+    let file = FileRef::<MapFile>::get(a.map_fd)?;
+    let _writer = file.object().write()?;
+    if !file.file().can_read() || !file.file().can_write() {
+        return Err(EPERM);
+    }
+    let map = file.object().map();
+    map.check_flags(a.flags, F_LOCK)?;
+    let key = read_key(a.key, map.spec().key_size)?;
+    let mut value = buffer(map.user_value_size(0))?;
+    with_map(file.object(), |map| map.lookup_and_delete(&key, &mut value))?;
+    User::new(a.value).write(&value)?;
+    Ok(0)
+}
+
 /// MAP_FREEZE
 pub(super) fn freeze(attr: &Attr) -> Result<i32> {
     let a: ElemAttr = attr.view()?;

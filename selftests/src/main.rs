@@ -19,6 +19,7 @@ mod insn;
 mod kprobe;
 mod ktap;
 mod load;
+mod map_types;
 mod maps;
 mod memory;
 mod run;
@@ -32,6 +33,7 @@ type Entry = (&'static str, fn(&mut Suite));
 const SUITES: &[Entry] = &[
     ("errno", errno::suite),
     ("maps", maps::suite),
+    ("map_types", map_types::suite),
     ("load", load::suite),
     ("run", run::suite),
     ("info", info::suite),

@@ -64,6 +64,8 @@ pub mod cmd {
     pub const MAP_GET_FD_BY_ID: u32 = 14;
     /// Information about an object.
     pub const OBJ_GET_INFO_BY_FD: u32 = 15;
+    /// `MAP_LOOKUP_AND_DELETE_ELEM`
+    pub const MAP_LOOKUP_AND_DELETE_ELEM: u32 = 21;
     /// Makes a map read-only for user space.
     pub const MAP_FREEZE: u32 = 22;
     /// Attaches a program; the link's fd owns the attachment.

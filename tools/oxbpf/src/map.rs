@@ -25,6 +25,8 @@ impl MapType {
     pub const PERCPU_ARRAY: MapType = MapType(6);
     /// Hash table that evicts.
     pub const LRU_HASH: MapType = MapType(9);
+    /// The same with a value a CPU.
+    pub const LRU_PERCPU_HASH: MapType = MapType(10);
     /// Longest prefix match.
     pub const LPM_TRIE: MapType = MapType(11);
     /// First in, first out.
@@ -33,6 +35,27 @@ impl MapType {
     pub const STACK: MapType = MapType(23);
     /// Ring buffer.
     pub const RINGBUF: MapType = MapType(27);
+    /// Bloom filter.
+    pub const BLOOM_FILTER: MapType = MapType(30);
+
+    /// Bytes of a map's values as the commands pass them: of all possible CPUs, where each has one.
+    fn value_bytes(self, value_size: u32) -> usize {
+        let size = value_size as usize;
+        match self {
+            Self::PERCPU_HASH | Self::PERCPU_ARRAY | Self::LRU_PERCPU_HASH => {
+                size.next_multiple_of(8) * possible_cpus()
+            }
+            _ => size,
+        }
+    }
+}
+
+/// How many CPUs there can ever be: their numbers are 0 and up.
+fn possible_cpus() -> usize {
+    let list = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+    let last = list.trim().rsplit(['-', ',']).next();
+    last.and_then(|n| n.parse::<usize>().ok())
+        .map_or(1, |n| n + 1)
 }
 
 /// What a map is created from.
@@ -105,7 +128,7 @@ impl Bpf {
             bpf: self.clone(),
             fd,
             key_size: s.key_size as usize,
-            value_size: s.value_size as usize,
+            value_size: s.ty.value_bytes(s.value_size),
         })
     }
 }
@@ -153,6 +176,23 @@ impl Map {
     /// `ENOENT` when there is no such key.
     pub fn delete(&self, key: &[u8]) -> Result<()> {
         self.elem(cmd::MAP_DELETE_ELEM, key, 0, 0)
+    }
+
+    /// `MAP_LOOKUP_AND_DELETE_ELEM`
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` when there is no such key.
+    pub fn take(&self, key: &[u8]) -> Result<Vec<u8>> {
+        let mut value = vec![0; self.value_size];
+        let to = value.as_mut_ptr() as u64;
+        self.elem(cmd::MAP_LOOKUP_AND_DELETE_ELEM, key, to, 0)?;
+        Ok(value)
+    }
+
+    /// Bytes of a value as the commands pass it.
+    pub fn value_bytes(&self) -> usize {
+        self.value_size
     }
 
     /// `MAP_GET_NEXT_KEY`; `None` asks for the first key.
