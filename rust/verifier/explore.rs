@@ -480,7 +480,16 @@ impl<'a> Verifier<'a> {
                 self.count_jump();
                 self.call_sub(target)
             }
-            Insn::CallKfunc { .. } => Err(ENOTSUPP),
+            Insn::CallKfunc { id: 0, .. } => refuse!(
+                self.log,
+                EINVAL,
+                "invalid kernel function call not eliminated in verifier pass"
+            ),
+            Insn::CallKfunc { .. } => refuse!(
+                self.log,
+                ENOTSUPP,
+                "calling kernel function is not supported without CONFIG_DEBUG_INFO_BTF"
+            ),
             Insn::Exit => {
                 self.count_jump();
                 self.exit()

@@ -4,12 +4,16 @@
 //!
 //! usage: oxbpf-corpus TESTS [-v] [-i] [-l LEVEL] [-t NAME] [-m COUNT [-s SEED]]
 //!
+//!        oxbpf-corpus -b
+//!
 //! TESTS is what build.sh wrote. Each test is verified as root and, where the tests say something
 //! about it, without capabilities. `-t` runs the tests whose name contains NAME and prints their
 //! logs, `-v` prints the log of every difference. `-i` compares with the running kernel's own
 //! bpf(2) instead: verdict, instructions processed and time (needs root). `-m` does that with COUNT
-//! programs made from the tests by random changes, and shows what oxbpf alone accepts.
+//! programs made from the tests by random changes, and shows what oxbpf alone accepts. `-b` compares
+//! the time for programs of its own, of several shapes and sizes.
 
+mod bench;
 mod in_tree;
 mod mutate;
 mod ours;
@@ -188,6 +192,7 @@ fn main() -> ExitCode {
         match a.as_str() {
             "-v" => verbose = true,
             "-i" => side_by_side = true,
+            "-b" => return compare(&bench::tests(), Some(""), level.unwrap_or(4)),
             "-m" => mutants = args.next().and_then(|n| n.parse::<u64>().ok()),
             "-s" => seed = args.next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(1),
             "-l" => level = args.next().and_then(|l| l.parse::<u32>().ok()),
@@ -249,7 +254,11 @@ fn main() -> ExitCode {
             let Some(ty) = ours::prog_type(t.prog_type) else {
                 continue;
             };
-            let level = level.unwrap_or(if expect == Expect::VerboseAccept { 2 } else { 1 });
+            let level = level.unwrap_or(if expect == Expect::VerboseAccept {
+                2
+            } else {
+                1
+            });
             let out = ours::run(t, ty, loader, level);
             tally.run += 1;
             let same = out.verdict.is_ok() == expect.accepts();

@@ -58,7 +58,9 @@ const IMMS: [i32; 24] = [
     i32::MIN,
     -8,
 ];
-const OFFS: [i16; 16] = [0, 1, 2, 3, -1, -2, -3, -4, -8, -16, -24, -32, 4, 8, 16, -512];
+const OFFS: [i16; 16] = [
+    0, 1, 2, 3, -1, -2, -3, -4, -8, -16, -24, -32, 4, 8, 16, -512,
+];
 const REGS: [u8; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 /// Arithmetic, moves, loads, stores and jumps in their common encodings.
 const CODES: [u8; 62] = [
