@@ -158,16 +158,20 @@ impl Verifier<'_> {
         let jumps = self.figures.jumps.wrapping_sub(self.checkpoints.jumps_then);
         let insns = self.figures.insns.wrapping_sub(self.checkpoints.insns_then);
         let mut add = force || (jumps >= 2 && insns >= 8);
-        self.forget_dead();
-
-        let mut states = 0u32;
-        let mut before = NO;
         let mut index = self
             .checkpoints
             .heads
             .get(self.at as usize)
             .copied()
             .unwrap_or(NO);
+        if index == NO && !add && !self.log.level2() {
+            // Nothing to compare with and nothing to remember; what is dead can stay for now.
+            return Ok(Visit::New);
+        }
+        self.forget_dead();
+
+        let mut states = 0u32;
+        let mut before = NO;
         let mut ids = IdMap::default();
         while let Some(c) = self.checkpoints.all.get_mut(index as usize) {
             let next = c.next;
