@@ -74,8 +74,8 @@ pub(crate) struct Summary {
     pub(crate) writes: RegSet,
     /// It calls something.
     pub(crate) calls: bool,
-    /// How many `exit`s are reached.
-    pub(crate) exits: u32,
+    /// Some jump goes backwards.
+    loops: bool,
 }
 
 /// The analysis of a whole program.
@@ -302,7 +302,7 @@ impl Flow {
         Ok(())
     }
 
-    /// Backwards over the slots until nothing changes: twice plus once per loop depth.
+    /// Backwards over the slots: once without loops, else until nothing changes.
     fn liveness(&mut self, code: &Code, sub: &Subprog) -> Summary {
         let mut sum = Summary::default();
         for at in sub.start..sub.end {
@@ -313,8 +313,8 @@ impl Flow {
                 continue;
             }
             sum.writes = sum.writes.or(effects(insn).defs);
+            sum.loops |= next(insn).jumps.is_some_and(|target| target <= at);
             match insn {
-                Insn::Exit => sum.exits = sum.exits.wrapping_add(1),
                 Insn::Call { .. }
                 | Insn::CallSub { .. }
                 | Insn::CallKfunc { .. }
@@ -351,7 +351,7 @@ impl Flow {
                     }
                 }
             }
-            if !changed {
+            if !changed || !sum.loops {
                 if let Some(s) = self.slot_mut(sub.start) {
                     s.done = true;
                 }

@@ -20,6 +20,8 @@ pub struct Gen<'a> {
     calls: Vec<(usize, usize)>,
     /// Lookups: slot, map, key if it is constant.
     lookups: Vec<(usize, u16, Option<u32>)>,
+    /// What arithmetic wrote last.
+    last: Reg,
     subs: usize,
     depth: u32,
     /// Programs may call helpers and look up in map 0, 1 and 2.
@@ -83,6 +85,10 @@ impl Gen<'_> {
         let (dst, width) = (self.reg(), self.width());
         match self.rng.below(36) {
             0..=9 => {
+                // A comparison may come between this and the jump that tests it.
+                if !self.rng.once_in(3) {
+                    self.last = dst;
+                }
                 let op = self.rng.pick(&OPS);
                 let mut src = self.src();
                 // What no verifier lets pass.
@@ -192,7 +198,10 @@ impl Gen<'_> {
             27..=29 if *budget > 2 && self.depth < 4 => {
                 // Forward branch over a block.
                 let cond = self.rng.pick(&CONDS);
-                let src = self.src();
+                let (dst, src) = match self.rng.once_in(2) {
+                    true => (self.last, Src::Imm(0)),
+                    false => (dst, self.src()),
+                };
                 let at = self.p.len();
                 self.p.push(Insn::Exit);
                 let both = self.rng.once_in(2);
@@ -359,6 +368,7 @@ pub fn random_code(rng: &mut Rng, start: &[Insn], calls: bool) -> Code {
         p,
         calls: Vec::new(),
         lookups: Vec::new(),
+        last: Reg::R0,
         subs,
         depth: 0,
         helpers: calls,
