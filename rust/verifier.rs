@@ -203,6 +203,10 @@ fn prove(
         verifier.watcher = Some(&mut **w);
     }
     let verdict = verifier.run();
+    if verdict.is_ok() && !verifier.log.level2() {
+        // Only what is wrong is of interest.
+        verifier.log.reset(0);
+    }
     *figures = verifier.figures;
     let depth = verdict.and_then(|()| verifier.check_depth());
     verifier.print_stack(depth.unwrap_or(0));
