@@ -13,6 +13,7 @@ mod both;
 mod caps;
 mod errno;
 mod fds;
+mod fixtures;
 mod hooks;
 mod info;
 mod insn;
@@ -36,6 +37,7 @@ const SUITES: &[Entry] = &[
     ("map_types", map_types::suite),
     ("load", load::suite),
     ("run", run::suite),
+    ("fixtures", fixtures::suite),
     ("info", info::suite),
     ("caps", caps::suite),
     ("kprobe", kprobe::suite),
