@@ -12,6 +12,7 @@ pub mod alu;
 use crate::abi::MAX_FRAMES;
 use crate::isa::code::{Code, Subprog};
 use crate::isa::{AtomicOp, Imm64, Insn, Reg, Size, Src, Width};
+use core::cmp::Ordering;
 
 /// What stopped a program that a checked memory did not allow to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,11 +191,18 @@ pub fn run<M: Memory>(
 
 /// The subprogram that starts at `slot`.
 fn subprog(code: &Code, slot: u32) -> Option<&Subprog> {
-    let index = code
-        .subprogs
-        .binary_search_by_key(&slot, |subprog| subprog.start)
-        .ok()?;
-    code.subprogs.get(index)
+    // The list is in ascending order; halved by hand, as core's search adds with overflow checks.
+    let mut rest: &[Subprog] = &code.subprogs;
+    while !rest.is_empty() {
+        let (before, from) = rest.split_at_checked(rest.len() / 2)?;
+        let (middle, after) = from.split_first()?;
+        match slot.cmp(&middle.start) {
+            Ordering::Less => rest = before,
+            Ordering::Equal => return Some(middle),
+            Ordering::Greater => rest = after,
+        }
+    }
+    None
 }
 
 /// [`run`], counting instructions if `COUNT`.
