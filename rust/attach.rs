@@ -2,9 +2,6 @@
 
 //! Where programs hook into the kernel.
 
-// Until the commands that use all of it are there.
-#![allow(dead_code)]
-
 pub(crate) mod kprobe;
 pub(crate) mod layout;
 

@@ -2,10 +2,9 @@
 
 //! The unsafe edge: one safe abstraction per kernel facility, nothing above it is unsafe.
 
-// Until the commands that use all of it are there.
-#![allow(dead_code)]
-
 pub(crate) mod anon;
+// What a body takes is read in constants, which the lint does not see.
+#[allow(dead_code)]
 pub(crate) mod args;
 pub(crate) mod bindings;
 pub(crate) mod bytes;
@@ -16,8 +15,12 @@ pub(crate) mod cpus;
 pub(crate) mod cred;
 pub(crate) mod exec;
 pub(crate) mod hash;
+// The handler is kept for the C side.
+#[allow(dead_code)]
 pub(crate) mod kprobe;
 pub(crate) mod layout;
+// Nested locks are for maps to come.
+#[allow(dead_code)]
 pub(crate) mod maplock;
 pub(crate) mod module;
 pub(crate) mod nofault;

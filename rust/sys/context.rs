@@ -59,29 +59,13 @@ impl Drop for RunGuard {
 pub(crate) struct Nest<'a>(core::marker::PhantomData<(&'a RunGuard, NotThreadSafe)>);
 
 impl<'a> Nest<'a> {
-    /// For probes: `None` when something of ours already runs on this CPU.
+    /// Keeps probes on this CPU from running programs.
     #[inline]
-    pub(crate) fn try_enter(run: &'a RunGuard) -> Option<Self> {
-        let nest = Self::enter_counted(run);
-        match nest {
-            (nest, true) => Some(nest),
-            // Dropping the level takes it back.
-            (_, false) => None,
-        }
-    }
-
-    /// For commands: keeps probes on this CPU from running programs.
-    #[inline]
-    pub(crate) fn enter(run: &'a RunGuard) -> Self {
-        Self::enter_counted(run).0
-    }
-
-    #[inline]
-    fn enter_counted(_run: &'a RunGuard) -> (Self, bool) {
-        // SAFETY: preemption is off while `run` lives.
-        let first = unsafe { oxbpf_nest_enter() };
+    pub(crate) fn enter(_run: &'a RunGuard) -> Self {
+        // SAFETY: preemption is off while the guard lives, and the level ends before.
+        unsafe { oxbpf_nest_enter() };
         // INVARIANT: counted just now.
-        (Nest(core::marker::PhantomData), first)
+        Nest(core::marker::PhantomData)
     }
 }
 
