@@ -206,8 +206,10 @@ fn jumps(s: &mut Suite, both: &Both) {
     }
     s.test("ja and gotol", || {
         let body = [
+            raw(0x15, 1, 0, 1, 0), // if r1 == 0, not over the next
             raw(0x05, 0, 0, 1, 0),
             mov(1, 9),
+            raw(0x15, 2, 0, 1, 0),
             raw(0x06, 0, 0, 0, 1),
             mov(1, 8),
             raw(0x0f, 1, 2, 0, 0),
