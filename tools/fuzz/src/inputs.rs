@@ -5,7 +5,7 @@
 use crate::rng::Rng;
 use oxbpf_core::abi::ProgType;
 use oxbpf_fixtures::directive::default_packet;
-use oxbpf_fixtures::host::{HostEnv, LAYOUT};
+use oxbpf_fixtures::host::{make_skb, HostEnv, LAYOUT};
 use oxbpf_fixtures::machine::{Machine, MachineMap, Region};
 use std::collections::HashMap;
 
@@ -16,6 +16,7 @@ pub const PACKET: u64 = 0x3000_0000_0000;
 const DEVICE: u64 = 0x4000_0000_0000;
 const QUEUE: u64 = 0x4100_0000_0000;
 const DATA: u64 = 0x4200_0000_0000;
+const SHARED: u64 = 0x4300_0000_0000;
 
 /// The input of a run.
 #[derive(Clone, Debug)]
@@ -137,17 +138,13 @@ fn context(machine: &mut Machine<'_>, ty: ProgType, input: &Input) {
             put(&mut ctx, LAYOUT.pe_data, &at(DATA).to_le_bytes());
         }
         ProgType::SocketFilter | ProgType::SchedCls | ProgType::SchedAct | ProgType::CgroupSkb => {
-            let len = (data.len() as u32).to_le_bytes();
-            put(&mut ctx, LAYOUT.skb_len, &len);
-            put(&mut ctx, LAYOUT.skb_cb_pkt_len, &len);
-            put(&mut ctx, LAYOUT.skb_data, &at(PACKET).to_le_bytes());
-            put(&mut ctx, LAYOUT.skb_dev, &at(DEVICE).to_le_bytes());
-            put(&mut ctx, LAYOUT.skb_cb_data_end, &end);
-            put(&mut ctx, LAYOUT.skb_cb_data_meta, &at(PACKET).to_le_bytes());
-            if let Some(protocol) = input.packet.get(12..14) {
-                put(&mut ctx, LAYOUT.skb_protocol, protocol);
-            }
-            put(&mut ctx, LAYOUT.skb_pkt_type, &[3]);
+            ctx = make_skb(
+                &input.packet,
+                data.len(),
+                at(PACKET),
+                at(DEVICE),
+                at(SHARED),
+            );
         }
     }
     let flat = matches!(
@@ -163,5 +160,6 @@ fn context(machine: &mut Machine<'_>, ty: ProgType, input: &Input) {
     queue.extend(0u32.to_le_bytes());
     add(QUEUE, queue, false);
     add(DATA, input.words.clone(), false);
+    add(SHARED, vec![0; 32], false);
     machine.set_packet(at(CTX), &data);
 }
