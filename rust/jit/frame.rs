@@ -4,13 +4,14 @@
 //!
 //! From high to low addresses: return address, saved registers, the program's stack, padding.
 //! `R10` has no register of its own: it is `rsp` plus a number that is fixed for the subprogram.
-//! Only where that makes many displacements long, `r13` points to the top of the program's stack.
+//! Where that makes many displacements long, a register points to the place in the program's stack
+//! from which most of them are short: `rbp` if `R7` is not used, else `r13`.
 
 use super::flow::RegSet;
 use super::x64::buffer::Buffer;
 use super::x64::encode as enc;
 use super::x64::inst;
-use super::x64::reg::Gpr;
+use super::x64::reg::{Gpr, Mem};
 use super::{Mitigations, Thunk};
 use crate::isa::{Reg, Width};
 use kernel::prelude::*;
@@ -36,18 +37,121 @@ pub(crate) fn home(reg: Reg) -> Gpr {
 
 const SAVED: [Reg; 4] = [Reg::R6, Reg::R7, Reg::R8, Reg::R9];
 
-/// Points to the top of the program's stack where that pays.
-const POINTER: Gpr = Gpr::R13;
+/// Bytes that a pointer must save, beyond the instructions that it needs itself.
+const POINTER_GAIN: i32 = 6;
 
-/// Bytes that it must save: its own three instructions take seven.
-const POINTER_GAIN: i32 = 16;
+/// Places on the stack that are told apart when the pointer's is chosen: 512 bytes in words.
+const WORDS: usize = 64;
+
+/// A register that points into the program's stack.
+#[derive(Clone, Copy, Debug)]
+struct Pointer {
+    reg: Gpr,
+    /// It holds `R10` minus this.
+    below: i32,
+}
 
 /// The frame of one subprogram.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame {
     saves: RegSet,
     size: i32,
-    pointer: bool,
+    pointer: Option<Pointer>,
+}
+
+/// Does a displacement fit in one byte?
+fn short(disp: i32) -> bool {
+    i8::try_from(disp).is_ok()
+}
+
+/// Bytes of a displacement.
+fn disp_len(disp: i32) -> i32 {
+    match short(disp) {
+        true => 1,
+        false => 4,
+    }
+}
+
+/// How often each word of the stack is accessed, and how often without a REX prefix.
+struct Accesses {
+    all: [i32; WORDS],
+    narrow: [i32; WORDS],
+}
+
+impl Accesses {
+    fn new(accesses: impl Iterator<Item = (i16, Width)>) -> Self {
+        let mut found = Accesses {
+            all: [0; WORDS],
+            narrow: [0; WORDS],
+        };
+        for (off, w) in accesses {
+            // -8 to -1 is word 0.
+            let word = i32::from(off).wrapping_neg().wrapping_sub(1) >> 3;
+            let word = usize::try_from(word).unwrap_or(WORDS);
+            if let (Some(all), Some(narrow)) = (found.all.get_mut(word), found.narrow.get_mut(word))
+            {
+                *all = all.saturating_add(1);
+                *narrow = narrow.saturating_add(i32::from(w == Width::W32));
+            }
+        }
+        found
+    }
+
+    /// Bytes of all displacements, SIB bytes and prefixes that the addresses need when `R10` is
+    /// `rsp + size`, and `pointer` may be used too.
+    fn cost(&self, size: i32, pointer: Option<Pointer>) -> i32 {
+        let mut sum = 0i32;
+        let mut at = 0i32;
+        for (all, narrow) in self.all.iter().zip(&self.narrow) {
+            // The word's lowest byte: accesses are mostly aligned.
+            at = at.wrapping_sub(8);
+            if *all == 0 {
+                continue;
+            }
+            let sib = 1;
+            let stack = disp_len(at.wrapping_add(size))
+                .wrapping_add(sib)
+                .saturating_mul(*all);
+            let other = pointer.map(|p| {
+                let prefix = if p.reg.high() { *narrow } else { 0 };
+                disp_len(at.wrapping_add(p.below))
+                    .saturating_mul(*all)
+                    .saturating_add(prefix)
+            });
+            sum = sum.saturating_add(other.map_or(stack, |n| n.min(stack)));
+        }
+        sum
+    }
+}
+
+/// The pointer that saves the most, if one saves enough. `free` can be used without a prefix.
+fn plan_pointer(accesses: &Accesses, size: i32, free: bool) -> Option<Pointer> {
+    let without = accesses.cost(size, None);
+    // Each access saves four bytes at most.
+    let count: i32 = accesses.all.iter().sum();
+    if count.saturating_mul(4) < POINTER_GAIN {
+        return None;
+    }
+    let reg = if free { Gpr::Rbp } else { Gpr::R13 };
+    let mut best = None;
+    let mut below = 0i32;
+    while below <= size {
+        let pointer = Pointer { reg, below };
+        // Saving, setting and restoring the register.
+        let own = if free { 2i32 } else { 4 };
+        let own = own.wrapping_add(match below {
+            0 => 3,
+            n => 3i32.wrapping_add(1).wrapping_add(disp_len(n.wrapping_neg())),
+        });
+        let cost = accesses.cost(size, Some(pointer)).saturating_add(own);
+        if without.saturating_sub(cost) >= POINTER_GAIN
+            && best.is_none_or(|(least, _)| cost < least)
+        {
+            best = Some((cost, pointer));
+        }
+        below = below.wrapping_add(8);
+    }
+    best.map(|(_, pointer)| pointer)
 }
 
 impl Frame {
@@ -69,24 +173,11 @@ impl Frame {
                 used = used.wrapping_add(8);
             }
         }
-        // What the pointer saves: a SIB byte each, and bytes of displacement.
-        let mut saved = 0i32;
-        let len = |disp: i32| -> i32 {
-            if i8::try_from(disp).is_ok() {
-                1
-            } else {
-                4
-            }
+        let pointer = match size {
+            0 => None,
+            _ => plan_pointer(&Accesses::new(accesses), size, !writes.has(Reg::R7)),
         };
-        for (off, w) in accesses {
-            let off = i32::from(off);
-            saved = saved.wrapping_add(len(size.wrapping_add(off)).wrapping_add(1));
-            saved = saved.wrapping_sub(len(off));
-            // The register's number needs a prefix that 64-bit operations have anyway.
-            saved = saved.wrapping_sub(i32::from(w == Width::W32));
-        }
-        let pointer = saved >= POINTER_GAIN;
-        if pointer {
+        if pointer.is_some() {
             used = used.wrapping_add(8);
         }
         if align && used & 15 != 0 {
@@ -102,16 +193,42 @@ impl Frame {
     /// What `R10` is computed from, and what is added.
     pub(crate) fn top(&self) -> (Gpr, i32) {
         match self.pointer {
-            true => (POINTER, 0),
-            false => (Gpr::Rsp, self.size),
+            Some(pointer) => (pointer.reg, pointer.below),
+            None => (Gpr::Rsp, self.size),
         }
+    }
+
+    /// The same address from `rsp` instead of the pointer, where that is shorter.
+    pub(crate) fn shortest(&self, mem: Mem) -> Mem {
+        let Some(pointer) = self.pointer.filter(|p| mem.base == Some(p.reg)) else {
+            return mem;
+        };
+        let from_rsp = mem
+            .disp
+            .checked_sub(pointer.below)
+            .and_then(|disp| disp.checked_add(self.size));
+        match from_rsp {
+            Some(disp) if !short(mem.disp) && short(disp) => Mem {
+                base: Some(Gpr::Rsp),
+                disp,
+                ..mem
+            },
+            _ => mem,
+        }
+    }
+
+    /// Is this an address in the subprogram's own stack, made of `R10` and a number?
+    pub(crate) fn owns(&self, mem: &Mem) -> bool {
+        let pointer = self.pointer.map(|p| p.reg);
+        mem.index.is_none() && (mem.base == Some(Gpr::Rsp) || mem.base == pointer)
     }
 
     /// Bytes of stack that the subprogram takes, its return address included.
     pub(crate) fn depth(&self) -> u32 {
         let saved = SAVED.iter().filter(|r| self.saves.has(**r)).count();
         let saved = u32::try_from(saved).unwrap_or(0).wrapping_mul(8);
-        self.size.unsigned_abs().wrapping_add(saved).wrapping_add(8)
+        let saved = saved.wrapping_add(if self.pointer.is_some() { 16 } else { 8 });
+        self.size.unsigned_abs().wrapping_add(saved)
     }
 
     /// Emits the prologue.
@@ -126,9 +243,12 @@ impl Frame {
                 buf.emit(&enc::o(&inst::PUSH_R, w, home(reg)))?;
             }
         }
-        if self.pointer {
-            buf.emit(&enc::o(&inst::PUSH_R, w, POINTER))?;
-            buf.emit(&enc::rm_r(&inst::MOV_RM_R, w, POINTER, Gpr::Rsp))?;
+        if let Some(Pointer { reg, below }) = self.pointer {
+            buf.emit(&enc::o(&inst::PUSH_R, w, reg))?;
+            buf.emit(&match below {
+                0 => enc::rm_r(&inst::MOV_RM_R, w, reg, Gpr::Rsp),
+                n => enc::r_m(&inst::LEA_R_M, w, reg, Mem::at(Gpr::Rsp, n.wrapping_neg())),
+            })?;
         }
         match self.size {
             0 => Ok(()),
@@ -158,8 +278,8 @@ impl Frame {
                 Err(_) => buf.emit(&enc::rm_i32(&inst::ADD_RM_I32, w, Gpr::Rsp, n))?,
             },
         }
-        if self.pointer {
-            buf.emit(&enc::o(&inst::POP_R, w, POINTER))?;
+        if let Some(pointer) = self.pointer {
+            buf.emit(&enc::o(&inst::POP_R, w, pointer.reg))?;
         }
         for reg in SAVED.iter().rev() {
             if self.saves.has(*reg) {

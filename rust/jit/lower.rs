@@ -579,6 +579,7 @@ impl Lower<'_> {
             },
             _ => mem,
         };
+        let mem = self.frame.shortest(mem);
         self.put(enc::r_m(&inst::LEA_R_M, w, gpr, mem))?;
         self.wrote(gpr);
         Ok(())
@@ -590,7 +591,7 @@ impl Lower<'_> {
         match e.add(&off64) {
             Some(sum) => {
                 if let Some(mem) = sum.mem() {
-                    return Ok(mem);
+                    return Ok(self.frame.shortest(mem));
                 }
                 let value = sum.as_const().unwrap_or(0);
                 if let Some(disp) = self.base_distance(value) {

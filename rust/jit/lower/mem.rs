@@ -95,9 +95,8 @@ impl Lower<'_> {
         };
         self.put(insn)?;
         // Any other store might have hit the place that was noted before.
-        let (base, _) = self.frame.top();
         self.st.stored = match src {
-            Src::Reg(r) if reg.is_some() && r != Reg::R10 && mem.base == Some(base) => {
+            Src::Reg(r) if reg.is_some() && r != Reg::R10 && self.frame.owns(&mem) => {
                 Some((mem, size, r))
             }
             _ => None,

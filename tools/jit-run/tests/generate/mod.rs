@@ -83,7 +83,7 @@ impl Gen<'_> {
     fn one(&mut self, budget: &mut u32) {
         *budget = budget.saturating_sub(1);
         let (dst, width) = (self.reg(), self.width());
-        match self.rng.below(36) {
+        match self.rng.below(37) {
             0..=9 => {
                 // A comparison may come between this and the jump that tests it.
                 if !self.rng.once_in(3) {
@@ -260,6 +260,7 @@ impl Gen<'_> {
                 self.refill(&[Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5]);
             }
             33..=34 if self.helpers => self.lookup(),
+            35 => self.variable_offset(),
             _ => {
                 // Sign or zero extension as compilers without the instructions write it.
                 let (op, by) = (
@@ -269,6 +270,33 @@ impl Gen<'_> {
                 self.p.push(alu64(AluOp::Lsh, dst, Src::Imm(by)));
                 self.p.push(alu64(op, dst, Src::Imm(by)));
             }
+        }
+    }
+
+    /// Accesses to the stack at an offset that is a variable; the address is not kept.
+    fn variable_offset(&mut self) {
+        let (at, index, value) = (self.reg(), self.reg(), self.reg());
+        if at == index || value == at || value == index {
+            return;
+        }
+        let off = -264 + 8 * self.rng.below(4) as i16;
+        self.p.push(alu64(AluOp::And, index, Src::Imm(0x38)));
+        for _ in 0..2 {
+            self.p.push(mov(at, Src::Reg(Reg::R10)));
+            self.p.push(alu64(AluOp::Add, at, Src::Reg(index)));
+            if self.rng.once_in(2) {
+                self.p.push(stx(Size::Dw, at, off, value));
+                let change = self.rng.pick(&[
+                    mov(index, Src::Imm(8)),
+                    alu64(AluOp::Xor, index, Src::Imm(16)),
+                    alu64(AluOp::Add, value, Src::Imm(1)),
+                ]);
+                self.p.push(change);
+                self.p.push(mov(at, Src::Reg(Reg::R10)));
+                self.p.push(alu64(AluOp::Add, at, Src::Reg(index)));
+            }
+            self.p.push(ldx(Size::Dw, at, at, off));
+            self.p.push(alu64(AluOp::And, index, Src::Imm(0x38)));
         }
     }
 
