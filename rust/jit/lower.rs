@@ -19,6 +19,7 @@ mod jump;
 mod lookup;
 mod magic;
 mod mem;
+mod sdiv;
 mod shift;
 
 use super::flow::{Flow, RegSet};

@@ -48,8 +48,17 @@ impl Lower<'_> {
         }
     }
 
-    /// Unsigned division by a constant that is not 0, if there is a way without `div`.
-    fn div_const(&mut self, op: AluOp, w: Width, dst: Reg, c: u64) -> Result<bool, Failure> {
+    /// Division by a constant that is not 0, if there is a way without `div` and `idiv`.
+    pub(super) fn div_const(
+        &mut self,
+        op: AluOp,
+        w: Width,
+        dst: Reg,
+        c: u64,
+    ) -> Result<bool, Failure> {
+        if matches!(op, AluOp::Sdiv | AluOp::Smod) {
+            return self.sdiv_const(op, w, dst, c);
+        }
         let bits = self.st.bits(dst).min(width_bits(w));
         match op {
             AluOp::Div if c.is_power_of_two() => {

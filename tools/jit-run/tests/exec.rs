@@ -481,3 +481,49 @@ fn far_jumps() {
         compare(&c, &[], &[], &inputs);
     }
 }
+
+/// Divisors around powers of two, small ones and random ones, of both signs, with dividends around
+/// their multiples.
+#[test]
+fn signed_division_by_constants() {
+    let mut rng = Rng::new(77);
+    let mut divisors: Vec<i64> = (1..40).collect();
+    for shift in 2..31 {
+        divisors.extend([(1 << shift) - 1, 1 << shift, (1 << shift) + 1]);
+    }
+    for _ in 0..60 {
+        divisors.push((rng.bits() & 0x7fff_ffff) as i64 >> rng.below(30) | 1);
+    }
+    divisors.extend([i64::from(i32::MAX), 1_000_000_007, 641, 6_700_417]);
+    let mut n = 0;
+    for d in divisors {
+        for divisor in [d, -d] {
+            for width in WIDTHS {
+                for op in [AluOp::Sdiv, AluOp::Smod] {
+                    let dst = rng.pick(&[Reg::R0, Reg::R1, Reg::R3, Reg::R6]);
+                    let c = body(&[Insn::Alu {
+                        op,
+                        width,
+                        dst,
+                        src: Src::Imm(divisor as i32),
+                    }]);
+                    let mut inputs = Vec::new();
+                    let top = match width {
+                        Width::W32 => i64::from(i32::MAX),
+                        Width::W64 => i64::MAX,
+                    };
+                    let mut dividends = vec![0, 1, -1, top, -top, -top - 1, top - 1];
+                    for _ in 0..8 {
+                        let near = (rng.bits() as i64 >> rng.below(64)) / d * d;
+                        dividends.extend([near, near.wrapping_sub(1), near.wrapping_add(1)]);
+                    }
+                    for a in dividends {
+                        inputs.push(with_registers(&[(dst, a as u64)], &mut rng));
+                    }
+                    n += compare(&c, &[], &[], &inputs);
+                }
+            }
+        }
+    }
+    println!("{n} runs");
+}
