@@ -7,6 +7,8 @@ use crate::sys::cred::Cap;
 use crate::sys::user::User;
 use kernel::prelude::*;
 
+mod batch;
+mod bind;
 pub(crate) mod errno;
 mod id;
 mod info;
@@ -141,9 +143,16 @@ commands! {
     15 OBJ_GET_INFO_BY_FD 16  any,                None,                info::info;
     21 MAP_LOOKUP_AND_DELETE_ELEM 32 map::check_take, None,            map::take;
     22 MAP_FREEZE         4   any,                None,                map::freeze;
+    24 MAP_LOOKUP_BATCH   56  any,                None,                batch::lookup;
+    25 MAP_LOOKUP_AND_DELETE_BATCH 56 any,        None,                batch::take;
+    26 MAP_UPDATE_BATCH   56  any,                None,                batch::update;
+    27 MAP_DELETE_BATCH   56  any,                None,                batch::delete;
     28 LINK_CREATE        64  any,                None,                link::create;
+    29 LINK_UPDATE        16  link::check_update, None,                link::update;
     30 LINK_GET_FD_BY_ID  4   any,                Some(Cap::SysAdmin), id::link_fd;
     31 LINK_GET_NEXT_ID   8   id::check_start,    Some(Cap::SysAdmin), id::next_link;
+    34 LINK_DETACH        4   any,                None,                link::detach;
+    35 PROG_BIND_MAP      12  bind::check,        None,                bind::bind;
 }
 
 const _: () = {

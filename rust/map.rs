@@ -7,6 +7,7 @@
 //! hold an address in it any more, after a grace period.
 
 mod array;
+mod batch;
 mod bloom;
 mod hash;
 mod lpm;
@@ -29,6 +30,7 @@ use crate::sys::cpus;
 use crate::verifier::MapFacts;
 use array::Array;
 pub use array::ArrayLayout;
+pub use batch::{Bulk, Step};
 use bloom::Bloom;
 use core::sync::atomic::{AtomicBool, Ordering::*};
 use kernel::prelude::*;

@@ -18,6 +18,7 @@ use crate::verifier::VerifiedProg;
 use core::fmt::Write;
 use engine::{Compiled, Engine};
 use kernel::prelude::*;
+use kernel::sync::{new_mutex, Mutex};
 
 /// Bytes of a tag (`BPF_TAG_SIZE`).
 pub(crate) const TAG_SIZE: usize = 8;
@@ -48,6 +49,8 @@ pub(crate) struct Aux {
     pub(crate) verified_insns: u32,
     /// The maps that it uses, in the order in which its code numbers them.
     pub(crate) maps: KVec<Shared<MapObject>>,
+    /// Maps that it only keeps.
+    bound: Pin<KBox<Mutex<KVec<Shared<MapObject>>>>>,
     /// Its instructions as they came out of the verifier, maps by number.
     pub(crate) xlated: KVVec<RawInsn>,
 }
@@ -56,6 +59,38 @@ impl Object for Prog {
     const KIND: Kind = Kind::Prog;
     /// Hooks find it under RCU.
     const RELEASE: Release = Release::Grace;
+}
+
+impl Aux {
+    /// Keeps a map for as long as the program lives; one that it has already is no more.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`
+    pub(crate) fn bind(&self, map: &Shared<MapObject>) -> Result {
+        let mut bound = self.bound.lock();
+        let has = |maps: &[Shared<MapObject>]| maps.iter().any(|m| m.same(map));
+        if !has(&self.maps) && !has(&bound) {
+            bound.push(map.clone(), GFP_KERNEL_ACCOUNT)?;
+        }
+        Ok(())
+    }
+
+    /// The numbers of all maps that it keeps, its code's first.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`
+    pub(crate) fn map_ids(&self) -> Result<KVec<u32>> {
+        let bound = self.bound.lock();
+        let mut ids = KVec::new();
+        for maps in [&self.maps[..], &bound[..]] {
+            for map in maps {
+                ids.push(map.id(), GFP_KERNEL)?;
+            }
+        }
+        Ok(ids)
+    }
 }
 
 /// What a program is made from.
@@ -89,6 +124,7 @@ impl Prog {
                 load_time: time::boot_ns(),
                 verified_insns: source.verified.processed(),
                 maps: source.maps,
+                bound: KBox::pin_init(new_mutex!(KVec::new()), GFP_KERNEL_ACCOUNT)?,
                 xlated,
             },
             GFP_KERNEL_ACCOUNT,

@@ -201,11 +201,12 @@ fn prog_info(attr: &Attr, a: &InfoAttr, file: &AnyFile, prog: &ProgFile) -> Resu
     info.name = aux.name;
 
     let room = info.nr_map_ids;
-    info.nr_map_ids = aux.maps.len() as u32;
-    for (i, map) in (0u64..).zip(aux.maps.iter().take(room as usize)) {
+    let ids = aux.map_ids()?;
+    info.nr_map_ids = ids.len() as u32;
+    for (i, id) in (0u64..).zip(ids.iter().take(room as usize)) {
         User::new(info.map_ids)
             .add(i.wrapping_mul(4))
-            .write(&map.id().to_ne_bytes())?;
+            .write(&id.to_ne_bytes())?;
     }
     record_sizes(&mut info)?;
     info.run_time_ns = 0;

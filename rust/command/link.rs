@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! LINK_CREATE: attaches a program.
+//! Commands on links: attaching a program, changing and ending that.
 
 use super::errno::eopnotsupp;
 use super::{foreign_fd, Attr};
@@ -133,4 +133,52 @@ fn kprobe(a: &LinkAttr, prog: &Shared<Prog>) -> Result<Attachment> {
         cookies: User::new(multi.cookies),
     };
     Ok(Attachment::Kprobe(Kprobe::attach(&request, prog.clone())?))
+}
+
+/// Fields of LINK_UPDATE.
+#[repr(C)]
+#[derive(FromBytes)]
+struct UpdateAttr {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+
+/// `BPF_F_REPLACE`: the program that is attached must be the one that is named.
+const REPLACE: u32 = 1 << 2;
+
+/// LINK_UPDATE: the flags, before any descriptor.
+pub(super) fn check_update(attr: &Attr) -> Result {
+    let a: UpdateAttr = attr.view()?;
+    match a.flags & !REPLACE {
+        0 => Ok(()),
+        _ => Err(EINVAL),
+    }
+}
+
+/// LINK_UPDATE
+pub(super) fn update(attr: &Attr) -> Result<i32> {
+    let a: UpdateAttr = attr.view()?;
+    let link = FileRef::<LinkFile>::get(a.link_fd)?;
+    let _new = FileRef::<ProgFile>::get(a.new_prog_fd)?;
+    if a.flags & REPLACE != 0 {
+        FileRef::<ProgFile>::get(a.old_prog_fd)?;
+    } else if a.old_prog_fd != 0 {
+        return Err(EINVAL);
+    }
+    match link.link().attachment() {
+        // As in-tree, such a link keeps its program.
+        Attachment::Kprobe(_) => Err(EINVAL),
+    }
+}
+
+/// LINK_DETACH
+pub(super) fn detach(attr: &Attr) -> Result<i32> {
+    let fd: u32 = attr.view()?;
+    let link = FileRef::<LinkFile>::get(fd)?;
+    match link.link().attachment() {
+        // As in-tree, closing it is the only way.
+        Attachment::Kprobe(_) => Err(eopnotsupp()),
+    }
 }

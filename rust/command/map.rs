@@ -99,7 +99,7 @@ struct ElemAttr {
 }
 
 /// A buffer for a key or value; silent when there is no memory, for its size is the user's choice.
-fn buffer(len: usize) -> Result<KVVec<u8>> {
+pub(super) fn buffer(len: usize) -> Result<KVVec<u8>> {
     let flags = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
     Ok(KVVec::from_elem(0, len, flags)?)
 }
@@ -119,7 +119,7 @@ fn read_key(user: u64, len: u32) -> Result<KVVec<u8>> {
 }
 
 /// Runs `f` where programs run too: under RCU, on one CPU, which starts no program meanwhile.
-fn with_map<R>(object: &Shared<MapObject>, f: impl FnOnce(&crate::map::Map) -> R) -> R {
+pub(super) fn with_map<R>(object: &Shared<MapObject>, f: impl FnOnce(&crate::map::Map) -> R) -> R {
     let run = RunGuard::enter();
     let _nest = Nest::enter(&run);
     f(object.map())

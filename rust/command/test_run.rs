@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! PROG_TEST_RUN: runs a program on a packet that user space makes up.
+//! PROG_TEST_RUN: runs a program on a packet, or on registers, that user space makes up.
 
 use super::errno::ebadmsg;
 use super::{check_tail, Attr};
 use crate::abi::ProgType;
 use crate::prog::{Prog, ProgFile};
 use crate::sys::anon::FileRef;
+use crate::sys::context::Nest;
 use crate::sys::skb::{self, SkBuffCtx, TestSkb, SK_BUFF_CTX_SIZE};
 use crate::sys::testrun;
 use crate::sys::user::User;
@@ -70,12 +71,51 @@ pub(super) fn test_run(attr: &Attr) -> Result<i32> {
         ProgType::SocketFilter | ProgType::CgroupSkb | ProgType::SchedCls | ProgType::SchedAct => {
             on_packet(attr, &a, prog)
         }
+        ProgType::Kprobe if a.ctx_size_in != 0 => on_registers(attr, &a, prog),
         ProgType::Kprobe
         | ProgType::Tracepoint
         | ProgType::Xdp
         | ProgType::PerfEvent
         | ProgType::RawTracepoint => Err(ENOTSUPP),
     }
+}
+
+/// Bytes of `struct pt_regs`, which is the same to user space.
+const PT_REGS_SIZE: usize = 168;
+
+/// Registers that user space makes up, where the kernel would have a `struct pt_regs`.
+#[repr(align(8))]
+struct Registers([u8; PT_REGS_SIZE]);
+
+/// A kprobe's program on registers that user space gives. In-tree has no such thing: without a
+/// context the answer is its own.
+fn on_registers(attr: &Attr, a: &TestAttr, prog: &Prog) -> Result<i32> {
+    if a.flags != 0 || a.cpu != 0 || a.batch_size != 0 {
+        return Err(EINVAL);
+    }
+    let no_data = a.data_in == 0 && a.data_size_in == 0;
+    if !no_data || a.data_out != 0 || a.data_size_out != 0 {
+        return Err(EINVAL);
+    }
+    let user = User::new(a.ctx_in);
+    check_tail(user, PT_REGS_SIZE, a.ctx_size_in as usize)?;
+    let size = PT_REGS_SIZE.min(a.ctx_size_in as usize);
+    let mut regs = KBox::new(Registers([0; PT_REGS_SIZE]), GFP_KERNEL)?;
+    user.read(regs.0.get_mut(..size).ok_or(EINVAL)?)?;
+
+    let at = regs.0.as_ptr() as usize;
+    let (retval, duration) = testrun::repeat(a.repeat, |run| {
+        // A probe that the program itself hits must not start another.
+        let _nest = Nest::enter(run);
+        prog.run(run, at) as u32
+    })?;
+
+    attr.answer(answer::RETVAL, &retval.to_ne_bytes())?;
+    attr.answer(answer::DURATION, &duration.to_ne_bytes())?;
+    if a.ctx_out != 0 {
+        write_ctx(attr, a, &regs.0)?;
+    }
+    Ok(0)
 }
 
 /// The context that user space gives, or zeroes when it wants one back; `None` for neither.
@@ -172,7 +212,7 @@ fn on_packet(attr: &Attr, a: &TestAttr, prog: &Prog) -> Result<i32> {
     }
     finish(attr, a, &skb, retval, duration)?;
     if let Some(ctx) = &ctx {
-        write_ctx(attr, a, ctx)?;
+        write_ctx(attr, a, &ctx.0)?;
     }
     Ok(0)
 }
@@ -214,15 +254,15 @@ fn copy_packet(user: User, skb: &TestSkb, room: usize) -> Result {
 }
 
 /// Copies the context out, if user space wants it.
-fn write_ctx(attr: &Attr, a: &TestAttr, ctx: &SkBuffCtx) -> Result {
+fn write_ctx(attr: &Attr, a: &TestAttr, ctx: &[u8]) -> Result {
     if a.ctx_out == 0 {
         return Ok(());
     }
-    let room = SK_BUFF_CTX_SIZE.min(a.ctx_size_out as usize);
-    User::new(a.ctx_out).write(ctx.0.get(..room).unwrap_or(&[]))?;
-    let size = SK_BUFF_CTX_SIZE as u32;
+    let room = ctx.len().min(a.ctx_size_out as usize);
+    User::new(a.ctx_out).write(ctx.get(..room).unwrap_or(&[]))?;
+    let size = ctx.len() as u32;
     attr.answer(answer::CTX_SIZE_OUT, &size.to_ne_bytes())?;
-    if room < SK_BUFF_CTX_SIZE {
+    if room < ctx.len() {
         Err(ENOSPC)
     } else {
         Ok(())

@@ -11,6 +11,7 @@ pub(super) mod recency;
 pub(super) mod table;
 pub(super) mod values;
 
+use super::batch::Batch;
 use super::percpu::Cpus;
 use super::spec::MapSpec;
 use super::Update;
@@ -19,6 +20,7 @@ use crate::sys::cpus;
 use kernel::prelude::*;
 use key::{with_key, Key};
 use recency::{Keep, Oldest, Recency};
+use table::batch::{Cursor, Step};
 use table::{Locked, Place, Table};
 use values::{Inline, PerCpuValues, Values};
 
@@ -251,6 +253,49 @@ impl<V: Values, R: Recency> Hash<V, R> {
     /// `ENOENT` after the last key.
     pub(super) fn next_key(&self, key: Option<Bytes<'_>>, out: &mut [u8]) -> Result {
         self.table.next_key(key, out)
+    }
+
+    /// Copies entries from `cursor` on to `keys` and `values`, which have room for as many as fit
+    /// both, and takes them out of the map with `delete`; whole buckets, unless `split` says that
+    /// the first may be cut. Returns how many, and whether there are more.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` inside another map operation on this CPU.
+    pub(super) fn batch(
+        &self,
+        cursor: &mut Cursor,
+        keys: &mut [u8],
+        values: &mut [u8],
+        request: Batch,
+    ) -> Result<(usize, Step)> {
+        let mut n = 0;
+        let mut keys = keys.chunks_exact_mut(self.table.key_size().max(1));
+        let mut values = values.chunks_exact_mut(request.value_size.max(1));
+        let room = keys.len().min(values.len());
+        // What is deleted is lost if user space cannot take it: not more of it than need be.
+        let full = if request.delete { 1 } else { usize::MAX };
+        let step = self
+            .table
+            .walk(cursor, room, full, request.split, |locked, place| {
+                if let (Some(key), Some(value)) = (keys.next(), values.next()) {
+                    let e = place.elem();
+                    locked.key_of(place, key);
+                    self.values.load(&self.table, e, value, request.which);
+                    if request.delete {
+                        locked.remove(place);
+                        self.recency.removed(&self.table, e);
+                        self.table.pool.give(locked.guard.cpu(), e);
+                    }
+                    n = usize::wrapping_add(n, 1);
+                }
+            })?;
+        Ok((n, step))
+    }
+
+    /// Whether a walk can go on at `cursor`.
+    pub(super) fn has(&self, cursor: Cursor) -> bool {
+        self.table.has(cursor)
     }
 
     #[cold]

@@ -104,6 +104,46 @@ impl Model {
             }
         }
         self.walk();
+        if self.map.bulk() == Bulk::Buckets {
+            for room in [1, 3, 8, 1000] {
+                self.walk_buckets(room, false);
+            }
+            self.walk_buckets(40, true);
+        }
+    }
+
+    /// All entries bucket by bucket, at most `room` at once: each once, and gone with `delete`.
+    fn walk_buckets(&mut self, room: usize, delete: bool) {
+        let (key, value) = (self.map.spec.key_size as usize, self.map.user_value_size(0));
+        let (mut cursor, mut room) = (0, room);
+        let mut seen = BTreeMap::new();
+        loop {
+            let (mut keys, mut values) = (vec![0; room * key], vec![0; room * value]);
+            let (n, step) = self
+                .map
+                .batch(&mut cursor, &mut keys, &mut values, 0, delete, true)
+                .unwrap();
+            assert!(n <= room);
+            for (k, v) in keys.chunks(key).zip(values.chunks(value)).take(n) {
+                assert_eq!(seen.insert(k.to_vec(), v.to_vec()), None);
+                let mut out = vec![0; value];
+                assert_eq!(self.map.lookup(k, &mut out, 0).is_err(), delete);
+            }
+            match step {
+                Step::End => break,
+                Step::More => assert!(self.map.has_cursor(cursor)),
+                // Only a chain is never cut.
+                Step::Room(need) => {
+                    assert!(n == 0 && need > room);
+                    room = need;
+                }
+            }
+        }
+        assert_eq!(seen, self.is);
+        if delete {
+            self.is.clear();
+            self.walk();
+        }
     }
 
     /// A random value as user space gives it; what is between two CPUs' values is zero.

@@ -26,6 +26,19 @@ const COMMANDS: &[(&str, u32, usize)] = &[
     ("PROG_TEST_RUN", cmd::PROG_TEST_RUN, 76),
     ("OBJ_GET_INFO_BY_FD", cmd::OBJ_GET_INFO_BY_FD, 16),
     ("LINK_CREATE", cmd::LINK_CREATE, 64),
+    ("MAP_LOOKUP_AND_DELETE", cmd::MAP_LOOKUP_AND_DELETE_ELEM, 32),
+    ("MAP_FREEZE", cmd::MAP_FREEZE, 4),
+    ("MAP_LOOKUP_BATCH", cmd::MAP_LOOKUP_BATCH, 56),
+    (
+        "MAP_LOOKUP_AND_DELETE_BATCH",
+        cmd::MAP_LOOKUP_AND_DELETE_BATCH,
+        56,
+    ),
+    ("MAP_UPDATE_BATCH", cmd::MAP_UPDATE_BATCH, 56),
+    ("MAP_DELETE_BATCH", cmd::MAP_DELETE_BATCH, 56),
+    ("LINK_UPDATE", cmd::LINK_UPDATE, 16),
+    ("LINK_DETACH", cmd::LINK_DETACH, 4),
+    ("PROG_BIND_MAP", cmd::PROG_BIND_MAP, 12),
 ];
 
 /// One implementation with objects to name in malformed commands.
@@ -163,7 +176,6 @@ fn commands_not_there(s: &mut Suite, ours: &Objects) {
 
 /// Commands that oxbpf has beyond [`COMMANDS`].
 const EXTRA: &[u32] = &[
-    cmd::MAP_FREEZE,
     cmd::PROG_GET_NEXT_ID,
     cmd::MAP_GET_NEXT_ID,
     cmd::PROG_GET_FD_BY_ID,

@@ -9,12 +9,14 @@
 //! Prints KTAP. A test passes when oxbpf answers as the kernel's own bpf(2) does in the same
 //! situation: errno, value, verdict, log line, result of a run. Runs as root in the test VM.
 
+mod batch;
 mod both;
 mod caps;
 mod errno;
 mod fds;
 mod fixtures;
 mod hooks;
+mod ids;
 mod info;
 mod insn;
 mod kprobe;
@@ -35,6 +37,8 @@ const SUITES: &[Entry] = &[
     ("errno", errno::suite),
     ("maps", maps::suite),
     ("map_types", map_types::suite),
+    ("batch", batch::suite),
+    ("ids", ids::suite),
     ("load", load::suite),
     ("run", run::suite),
     ("fixtures", fixtures::suite),

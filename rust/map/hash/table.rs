@@ -12,6 +12,8 @@
 //!   bucket's version is still the same afterwards; else the look starts again, and after too many
 //!   times, it takes the lock.
 
+pub(in crate::map) mod batch;
+
 use super::bucket::{tag, Bucket};
 use super::key::{with_key, Key, Long, Seed, Word};
 use crate::map::pool::Pool;

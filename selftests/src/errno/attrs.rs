@@ -78,7 +78,7 @@ pub fn bad_fds(c: &mut Cases) {
                 continue;
             }
             let right = match number {
-                cmd::PROG_TEST_RUN | cmd::LINK_CREATE => "a program",
+                cmd::PROG_TEST_RUN | cmd::LINK_CREATE | cmd::PROG_BIND_MAP => "a program",
                 cmd::OBJ_GET_INFO_BY_FD => "any",
                 _ => "a map",
             };

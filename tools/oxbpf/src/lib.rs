@@ -68,12 +68,26 @@ pub mod cmd {
     pub const MAP_LOOKUP_AND_DELETE_ELEM: u32 = 21;
     /// Makes a map read-only for user space.
     pub const MAP_FREEZE: u32 = 22;
+    /// Reads many elements.
+    pub const MAP_LOOKUP_BATCH: u32 = 24;
+    /// Reads and removes many elements.
+    pub const MAP_LOOKUP_AND_DELETE_BATCH: u32 = 25;
+    /// Writes many elements.
+    pub const MAP_UPDATE_BATCH: u32 = 26;
+    /// Removes many keys.
+    pub const MAP_DELETE_BATCH: u32 = 27;
     /// Attaches a program; the link's fd owns the attachment.
     pub const LINK_CREATE: u32 = 28;
+    /// Changes a link's program.
+    pub const LINK_UPDATE: u32 = 29;
     /// A link's fd by id.
     pub const LINK_GET_FD_BY_ID: u32 = 30;
     /// The next link id.
     pub const LINK_GET_NEXT_ID: u32 = 31;
+    /// Detaches what a link holds, and leaves the link.
+    pub const LINK_DETACH: u32 = 34;
+    /// Lets a program keep a map.
+    pub const PROG_BIND_MAP: u32 = 35;
     /// One past the last command that Linux 7.2 knows.
     pub const END: u32 = 39;
 }
