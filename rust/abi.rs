@@ -170,6 +170,8 @@ pub const OBJ_NAME_LEN: usize = 16;
 pub const MAX_STACK: u32 = 512;
 /// Call frames at most.
 pub const MAX_FRAMES: usize = 16;
+/// Tail calls in one run of a program (`MAX_TAIL_CALL_CNT`).
+pub const MAX_TAIL_CALLS: u32 = 33;
 /// Maps that one program can use.
 pub const MAX_USED_MAPS: usize = 64;
 /// Instructions that the verifier simulates at most (`BPF_COMPLEXITY_LIMIT_INSNS`).

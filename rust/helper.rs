@@ -2,8 +2,8 @@
 
 //! Helper functions: one row each, read by verifier, JIT, disassembler and documentation.
 //!
-//! A row exists exactly for the helpers whose body the module has, so what the verifier lets a
-//! program call is there. [`name`] knows all numbers, for messages.
+//! A row exists exactly for the helpers whose body the module has, and for the one that the engines
+//! do themselves ([`TAIL_CALL`]), so what the verifier lets a program call is there. [`name`] knows all numbers, for messages.
 
 mod names;
 
@@ -158,6 +158,9 @@ const fn flag(given: &[Flag], wanted: Flag) -> bool {
     false
 }
 
+/// `bpf_tail_call`: the one helper that has no body. The engines do it themselves.
+pub const TAIL_CALL: i32 = 12;
+
 helpers! {
     1 map_lookup_elem(ConstMap, MapKey) -> MapValueOrNull, [Pkt], ALL, None;
     2 map_update_elem(ConstMap, MapKey, MapValue, Anything) -> Integer, [Pkt], ALL, None;
@@ -167,6 +170,7 @@ helpers! {
     6 trace_printk(MemRead, Size, Unchecked, Unchecked, Unchecked) -> Integer, [Gpl], ALL, Perfmon;
     7 get_prandom_u32() -> Integer, [], ALL, None;
     8 get_smp_processor_id() -> Integer, [], ALL, None;
+    12 tail_call(Ctx, ConstMap, Anything) -> Void, [], ALL, None;
     14 get_current_pid_tgid() -> Integer, [], ALL, None;
     15 get_current_uid_gid() -> Integer, [], ALL, None;
     16 get_current_comm(MemWrite, Size) -> Integer, [], ALL, Perfmon;

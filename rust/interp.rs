@@ -10,6 +10,7 @@
 pub mod alu;
 
 use crate::abi::MAX_FRAMES;
+use crate::helper::TAIL_CALL;
 use crate::isa::code::{Code, Subprog};
 use crate::isa::{AtomicOp, Imm64, Insn, Reg, Size, Src, Width};
 use core::cmp::Ordering;
@@ -78,6 +79,18 @@ pub trait Memory {
     ///
     /// [`Fault::Helper`]
     fn call(&mut self, id: i32, args: [u64; 5]) -> Result<u64, Fault>;
+
+    /// Tail call: finds the program at `index` of the map at `map`, and keeps it as the one that
+    /// goes on. False when there is none, or the limit of tail calls is reached, so that the
+    /// program goes on itself; which is what this default says.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Access`] when there is no such map.
+    fn tail_call(&mut self, map: u64, index: u32) -> Result<bool, Fault> {
+        let _ = (map, index);
+        Ok(false)
+    }
 
     /// Loads with acquire order; a plain load is one on x86-64.
     ///
@@ -168,7 +181,35 @@ struct Frame {
 /// The registers that a call saves.
 const SAVED: [Reg; 5] = [Reg::R6, Reg::R7, Reg::R8, Reg::R9, Reg::R10];
 
-/// Runs a program on context `ctx` and returns its `R0`.
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With this `R0`.
+    Exit(u64),
+    /// By a tail call with this context: the program that [`Memory::tail_call`] found goes on.
+    TailCall(u64),
+}
+
+/// Runs a program that makes no tail calls, or finds nothing to call, on context `ctx` and returns
+/// its `R0`.
+///
+/// # Errors
+///
+/// As [`run_part`]; [`Fault::Helper`] for a tail call that finds a program.
+pub fn run<M: Memory>(
+    code: &Code,
+    mem: &mut M,
+    ctx: u64,
+    budget: Option<u64>,
+) -> Result<u64, Fault> {
+    match run_part(code, mem, ctx, budget)? {
+        End::Exit(value) => Ok(value),
+        End::TailCall(_) => Err(Fault::Helper(TAIL_CALL)),
+    }
+}
+
+/// Runs a program on context `ctx` until it ends or another goes on. A tail call leaves the memory,
+/// the stack too, as it is: the other program relies on nothing there.
 ///
 /// `budget` limits the instructions that run; `None` relies on the verifier's proof that the
 /// program ends.
@@ -177,12 +218,12 @@ const SAVED: [Reg; 5] = [Reg::R6, Reg::R7, Reg::R8, Reg::R9, Reg::R10];
 ///
 /// A [`Fault`]: what a memory that checks refused, a spent budget, or an instruction that no
 /// verified program has.
-pub fn run<M: Memory>(
+pub fn run_part<M: Memory>(
     code: &Code,
     mem: &mut M,
     ctx: u64,
     budget: Option<u64>,
-) -> Result<u64, Fault> {
+) -> Result<End, Fault> {
     match budget {
         None => go::<M, false>(code, mem, ctx, 0),
         Some(budget) => go::<M, true>(code, mem, ctx, budget),
@@ -211,7 +252,7 @@ fn go<M: Memory, const COUNT: bool>(
     mem: &mut M,
     ctx: u64,
     mut budget: u64,
-) -> Result<u64, Fault> {
+) -> Result<End, Fault> {
     let insns: &[Insn] = &code.insns;
     let mut regs = Regs([0; 11]);
     regs.set(Reg::R1, ctx);
@@ -343,6 +384,15 @@ fn go<M: Memory, const COUNT: bool>(
                     next = target;
                 }
             }
+            Insn::Call { helper: TAIL_CALL } => {
+                // Only compiled programs make them in subprograms.
+                if depth != 0 {
+                    return Err(Fault::Insn(pc));
+                }
+                if mem.tail_call(regs.get(Reg::R2), regs.get(Reg::R3) as u32)? {
+                    return Ok(End::TailCall(regs.get(Reg::R1)));
+                }
+            }
             Insn::Call { helper } => {
                 let args = [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5].map(|r| regs.get(r));
                 let value = mem.call(helper, args)?;
@@ -379,7 +429,7 @@ fn go<M: Memory, const COUNT: bool>(
                     Err(value) => {
                         regs.set(Reg::R0, value);
                         let Some(up) = depth.checked_sub(1) else {
-                            return Ok(value);
+                            return Ok(End::Exit(value));
                         };
                         let frame = frames.get(up).ok_or(Fault::Insn(pc))?;
                         for (reg, saved) in SAVED.iter().zip(frame.saved) {

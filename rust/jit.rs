@@ -178,6 +178,7 @@ fn refuse(slot: Option<u32>, why: Why) -> Failure {
 pub struct Image {
     layout: Layout,
     entry: u32,
+    tail_entry: u32,
     slots: KVVec<u32>,
     subprogs: KVec<u32>,
     stack: u32,
@@ -197,6 +198,11 @@ impl Image {
     /// Offset of the function that runs the program.
     pub fn entry(&self) -> u32 {
         self.entry
+    }
+
+    /// Offset where other programs go on in this one by a tail call, with the context in `rdi`.
+    pub fn tail_entry(&self) -> u32 {
+        self.tail_entry
     }
 
     /// Offset of each slot's code. Slots without code have the offset of what follows.
@@ -275,6 +281,7 @@ pub fn emit(code: &Code, target: &Target<'_>) -> Result<Image, Failure> {
     let layout = buf.finish()?;
     let mut image = Image {
         entry: 0,
+        tail_entry: 0,
         slots: KVVec::with_capacity(slots.len(), GFP_KERNEL)?,
         subprogs: KVec::with_capacity(entries.len(), GFP_KERNEL)?,
         layout,

@@ -9,6 +9,7 @@
 mod array;
 mod batch;
 mod bloom;
+mod fd_array;
 mod hash;
 mod lpm;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use array::ArrayLayout;
 pub use batch::{Bulk, Step};
 use bloom::Bloom;
 use core::sync::atomic::{AtomicBool, Ordering::*};
+pub use fd_array::FdArray;
 use kernel::prelude::*;
 use lpm::Lpm;
 use percpu::Cpus;
@@ -104,6 +106,7 @@ enum Kind {
     Lpm(Lpm),
     Queue(Queue),
     Bloom(Bloom),
+    FdArray(FdArray),
 }
 
 /// A map.
@@ -139,7 +142,7 @@ impl Map {
             MapType::Queue => Kind::Queue(Queue::new(spec, Order::Fifo)?),
             MapType::Stack => Kind::Queue(Queue::new(spec, Order::Lifo)?),
             MapType::BloomFilter => Kind::Bloom(Bloom::new(spec)?),
-            MapType::ProgArray => return Err(EINVAL),
+            MapType::ProgArray => Kind::FdArray(FdArray::new(spec)?),
         };
         Ok(Map {
             kind,
@@ -277,6 +280,7 @@ impl Map {
             Kind::Lpm(m) => m.lookup(key, out),
             Kind::Queue(m) => m.next(out, false),
             Kind::Bloom(m) => m.peek((&*out).into()),
+            Kind::FdArray(_) => Err(eopnotsupp()),
         }
     }
 
@@ -312,6 +316,7 @@ impl Map {
             Kind::Array(_) | Kind::Hash(_) | Kind::LruHash(_) | Kind::Lpm(_) => {
                 self.prog_update(key, value.into(), flags)
             }
+            Kind::FdArray(_) => Err(eopnotsupp()),
         }
     }
 
@@ -355,7 +360,11 @@ impl Map {
             Kind::LruHash(m) => m.lookup_and_delete(key, out, Cpus::Each),
             Kind::LruPercpuHash(m) => m.lookup_and_delete(key, out, Cpus::Each),
             Kind::Queue(m) => m.next(out, true),
-            Kind::Array(_) | Kind::PercpuArray(_) | Kind::Lpm(_) | Kind::Bloom(_) => Err(ENOTSUPP),
+            Kind::Array(_)
+            | Kind::PercpuArray(_)
+            | Kind::Lpm(_)
+            | Kind::Bloom(_)
+            | Kind::FdArray(_) => Err(ENOTSUPP),
         }
     }
 
@@ -375,7 +384,7 @@ impl Map {
             None => None,
         };
         match &self.kind {
-            Kind::Array(_) | Kind::PercpuArray(_) => {
+            Kind::Array(_) | Kind::PercpuArray(_) | Kind::FdArray(_) => {
                 array::next_index(self.spec.max_entries, key, out)
             }
             Kind::Hash(m) => m.next_key(key, out),
@@ -412,7 +421,7 @@ impl Map {
             Kind::LruHash(m) => m.lookup_addr(key),
             Kind::LruPercpuHash(m) => m.lookup_addr(key),
             Kind::Lpm(m) => m.lookup_addr(key),
-            Kind::Queue(_) | Kind::Bloom(_) => 0,
+            Kind::Queue(_) | Kind::Bloom(_) | Kind::FdArray(_) => 0,
         }
     }
 
@@ -451,7 +460,7 @@ impl Map {
             Kind::LruHash(m) => m.update(key, value, how, which),
             Kind::LruPercpuHash(m) => m.update(key, value, how, which),
             Kind::Lpm(m) => m.update(key, value, how),
-            Kind::Queue(_) | Kind::Bloom(_) => Err(EINVAL),
+            Kind::Queue(_) | Kind::Bloom(_) | Kind::FdArray(_) => Err(EINVAL),
         }
     }
 
@@ -483,7 +492,7 @@ impl Map {
             Kind::LruPercpuHash(m) => m.delete(key),
             Kind::Lpm(m) => m.delete(key),
             Kind::Array(_) | Kind::PercpuArray(_) | Kind::Queue(_) => Err(EINVAL),
-            Kind::Bloom(_) => Err(eopnotsupp()),
+            Kind::Bloom(_) | Kind::FdArray(_) => Err(eopnotsupp()),
         }
     }
 
@@ -506,6 +515,17 @@ impl Map {
     pub fn array_layout(&self) -> Option<ArrayLayout> {
         match &self.kind {
             Kind::Array(m) => m.layout(),
+            _ => None,
+        }
+    }
+
+    /// The words of a map whose values user space names by descriptors.
+    ///
+    /// The operations on elements of such a map are not those here: they get `EOPNOTSUPP`, and
+    /// programs find nothing.
+    pub fn fd_array(&self) -> Option<&FdArray> {
+        match &self.kind {
+            Kind::FdArray(m) => Some(m),
             _ => None,
         }
     }

@@ -2,7 +2,11 @@
 
 //! Maps as objects: what a descriptor, a program and a number refer to.
 
-use crate::map::{Map, MapSpec};
+pub(crate) mod slots;
+
+use crate::abi::MapType;
+use crate::map::{FdArray, Map, MapSpec};
+use crate::prog::array::ProgArray;
 use crate::sys::anon::{FileObject, Mode};
 use crate::sys::shared::{Kind, Object, Release, Shared};
 use core::fmt::Write;
@@ -14,6 +18,16 @@ pub(crate) struct MapObject {
     map: Map,
     /// Commands that are writing to it, or [`FROZEN`].
     writers: Atomic<i32>,
+    /// What user space has of it: descriptors, and whatever else keeps it for user space.
+    users: Atomic<i64>,
+    /// What its words stand for, if user space names its values by descriptors.
+    held: Option<HeldBy>,
+}
+
+/// The objects that a map of descriptors holds.
+pub(crate) enum HeldBy {
+    /// Programs.
+    Progs(ProgArray),
 }
 
 /// User space writes no more.
@@ -32,10 +46,29 @@ impl MapObject {
     ///
     /// `ENOMEM`, `E2BIG`
     pub(crate) fn new(spec: &MapSpec) -> Result<Shared<Self>> {
+        let held = match spec.ty {
+            MapType::ProgArray => Some(HeldBy::Progs(ProgArray::new(spec.max_entries)?)),
+            _ => None,
+        };
         Shared::new(MapObject {
             map: Map::new(spec)?,
             writers: Atomic::new(0),
+            users: Atomic::new(0),
+            held,
         })
+    }
+
+    /// The words of a map of descriptors, and what they stand for.
+    pub(crate) fn held(&self) -> Option<(&FdArray, &HeldBy)> {
+        Some((self.map.fd_array()?, self.held.as_ref()?))
+    }
+
+    /// Its array of programs, if it is one.
+    pub(crate) fn progs(&self) -> Option<&ProgArray> {
+        match &self.held {
+            Some(HeldBy::Progs(progs)) => Some(progs),
+            None => None,
+        }
     }
 
     /// The map itself, whose address is what programs pass.
@@ -101,8 +134,38 @@ impl Drop for Writer<'_> {
     }
 }
 
+/// A reference to a map that user space has. Programs have others: when the last one of user space
+/// goes, an array of programs is emptied, for the programs in it may use the array and so keep
+/// themselves.
+///
+/// # Invariants
+///
+/// It is counted in `users`.
+pub(crate) struct UserRef(Shared<MapObject>);
+
+impl UserRef {
+    /// One more.
+    pub(crate) fn new(map: Shared<MapObject>) -> Self {
+        map.users.fetch_add(1, Relaxed);
+        // INVARIANT: counted just now.
+        UserRef(map)
+    }
+}
+
+impl Drop for UserRef {
+    /// Only where sleeping is allowed.
+    fn drop(&mut self) {
+        if self.0.users.fetch_sub(1, Full) != 1 {
+            return;
+        }
+        if let Some((words, HeldBy::Progs(progs))) = self.0.held() {
+            progs.clear(words);
+        }
+    }
+}
+
 /// What a map's descriptor holds.
-pub(crate) struct MapFile(Shared<MapObject>);
+pub(crate) struct MapFile(UserRef);
 
 impl MapFile {
     /// `BPF_F_RDONLY`
@@ -111,7 +174,7 @@ impl MapFile {
     pub(crate) const WRONLY: u32 = 1 << 4;
 
     pub(crate) fn new(map: Shared<MapObject>) -> Self {
-        MapFile(map)
+        MapFile(UserRef::new(map))
     }
 
     /// How flags say that a map is opened.
@@ -130,7 +193,7 @@ impl MapFile {
 
     /// The map.
     pub(crate) fn object(&self) -> &Shared<MapObject> {
-        &self.0
+        &self.0 .0
     }
 }
 
@@ -138,7 +201,8 @@ impl FileObject for MapFile {
     const NAME: &'static CStr = c"bpf-map";
 
     fn fdinfo(&self, out: &mut dyn Write) {
-        let spec = self.0.map().spec();
+        let map = self.object();
+        let spec = map.map().spec();
         let _ = write!(
             out,
             "map_type:\t{}\nkey_size:\t{}\nvalue_size:\t{}\nmax_entries:\t{}\n\
@@ -147,10 +211,10 @@ impl FileObject for MapFile {
             spec.key_size,
             spec.value_size,
             spec.max_entries,
-            self.0.flags(),
+            map.flags(),
             spec.extra,
-            self.0.id(),
-            u32::from(self.0.frozen()),
+            map.id(),
+            u32::from(map.frozen()),
         );
     }
 }

@@ -2,6 +2,7 @@
 
 //! Programs as objects: what runs, and what user space may know of it.
 
+pub(crate) mod array;
 mod engine;
 
 use crate::abi::ProgType;
@@ -37,6 +38,8 @@ pub(crate) struct Aux {
     pub(crate) gpl: bool,
     /// `expected_attach_type` of its load.
     pub(crate) expected_attach_type: u32,
+    /// It takes packets of several pieces (`BPF_F_XDP_HAS_FRAGS`).
+    pub(crate) xdp_frags: bool,
     /// Name, padded with NULs.
     pub(crate) name: [u8; 16],
     /// Start of the digest of its instructions.
@@ -98,6 +101,7 @@ pub(crate) struct Source {
     pub(crate) ty: ProgType,
     pub(crate) gpl: bool,
     pub(crate) expected_attach_type: u32,
+    pub(crate) xdp_frags: bool,
     pub(crate) name: [u8; 16],
     pub(crate) uid: Uid,
     pub(crate) tag: [u8; TAG_SIZE],
@@ -110,7 +114,8 @@ impl Prog {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; `ENOTSUPP` when it must be compiled and cannot.
+    /// `ENOMEM`; `ENOTSUPP` when it must be compiled and cannot; `EINVAL` when it uses an array of
+    /// other programs, or makes tail calls in subprograms and is not compiled.
     pub(crate) fn new(source: Source) -> Result<Shared<Self>> {
         let xlated = xlate(&source.verified, &source.maps)?;
         let aux = KBox::new(
@@ -118,6 +123,7 @@ impl Prog {
                 ty: source.ty,
                 gpl: source.gpl,
                 expected_attach_type: source.expected_attach_type,
+                xdp_frags: source.xdp_frags,
                 name: source.name,
                 tag: source.tag,
                 uid: source.uid,
@@ -130,13 +136,19 @@ impl Prog {
             GFP_KERNEL_ACCOUNT,
         )?;
         let engine = Engine::new(source.verified, &aux.maps)?;
-        Shared::new(Prog { engine, aux })
+        let prog = Shared::new(Prog { engine, aux })?;
+        for map in &prog.aux.maps {
+            if let Some(progs) = map.progs() {
+                progs.admit(&prog)?;
+            }
+        }
+        Ok(prog)
     }
 
     /// Runs it on the context at `ctx`, which is what programs of its type expect there.
     #[inline]
     pub(crate) fn run(&self, guard: &RunGuard, ctx: usize) -> u64 {
-        self.engine.run(&self.aux.maps, guard, ctx)
+        self.engine.run(guard, ctx)
     }
 
     /// Its machine code, if it was compiled.

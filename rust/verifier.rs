@@ -195,6 +195,7 @@ fn prove(
     let subs = Subprogs::find(&insns, log)?;
     let cfg = Cfg::build(&insns, &subs, options, env, log)?;
     subs.check_recursion(&insns, log)?;
+    subs.check_tail_calls(&insns, log)?;
     let live = Liveness::compute(&insns, &subs, &cfg, options, env)?;
     let prog = Program { insns, cfg, live };
 

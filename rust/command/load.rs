@@ -61,6 +61,7 @@ const STRICT_ALIGNMENT: u32 = 1 << 0;
 const ANY_ALIGNMENT: u32 = 1 << 1;
 const TEST_STATE_FREQ: u32 = 1 << 3;
 const SLEEPABLE: u32 = 1 << 4;
+const XDP_HAS_FRAGS: u32 = 1 << 5;
 const TOKEN_FD: u32 = 1 << 16;
 /// All flags that there are; `BPF_F_TEST_RND_HI32`, `BPF_F_XDP_HAS_FRAGS`,
 /// `BPF_F_XDP_DEV_BOUND_ONLY` and `BPF_F_TEST_REG_INVARIANTS` besides those above.
@@ -345,6 +346,7 @@ pub(super) fn load(attr: &Attr) -> Result<i32> {
         ty: prog_type,
         gpl,
         expected_attach_type: a.expected_attach_type,
+        xdp_frags: a.prog_flags & XDP_HAS_FRAGS != 0,
         name,
         uid: Uid::current(),
         tag: prog::tag(&insns)?,

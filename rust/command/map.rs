@@ -5,7 +5,8 @@
 use super::{foreign_fd, object_name, Attr};
 use crate::abi::MapType;
 use crate::map::{MapSpec, F_CPU, F_LOCK};
-use crate::object::{MapFile, MapObject};
+use crate::object::{HeldBy, MapFile, MapObject};
+use crate::prog::ProgFile;
 use crate::sys::anon::{self, FileRef};
 use crate::sys::context::{Nest, RunGuard};
 use crate::sys::cred::{self, Cap};
@@ -141,6 +142,14 @@ pub(super) fn lookup(attr: &Attr) -> Result<i32> {
         true => read(a.value, size)?,
         false => buffer(size)?,
     };
+    if let Some((words, held)) = file.object().held() {
+        let index = words.index(&key).ok_or(ENOENT)?;
+        let number = match held {
+            HeldBy::Progs(progs) => progs.number(index)?,
+        };
+        User::new(a.value).write(&number.to_ne_bytes())?;
+        return Ok(0);
+    }
     with_map(file.object(), |map| map.lookup(&key, &mut value, a.flags))?;
     User::new(a.value).write(&value)?;
     Ok(0)
@@ -158,7 +167,28 @@ pub(super) fn update(attr: &Attr) -> Result<i32> {
     map.check_flags(a.flags, u64::MAX)?;
     let key = read_key(a.key, map.spec().key_size)?;
     let value = read(a.value, map.user_value_size(a.flags))?;
+    if file.object().held().is_some() {
+        return update_held(file.object(), &key, &value, a.flags);
+    }
     with_map(file.object(), |map| map.update(&key, &value, a.flags))?;
+    Ok(0)
+}
+
+/// Puts the object behind the descriptor that `value` is into a map of descriptors.
+fn update_held(object: &MapObject, key: &[u8], value: &[u8], flags: u64) -> Result<i32> {
+    let (words, held) = object.held().ok_or(EINVAL)?;
+    if flags != 0 {
+        return Err(EINVAL);
+    }
+    let index = words.index(key).ok_or(E2BIG)?;
+    let fd = value.first_chunk().copied().ok_or(EINVAL)?;
+    let fd = u32::from_ne_bytes(fd);
+    match held {
+        HeldBy::Progs(progs) => {
+            let prog = FileRef::<ProgFile>::get(fd)?;
+            progs.update(words, index, prog.prog().clone())?;
+        }
+    }
     Ok(0)
 }
 
@@ -171,6 +201,13 @@ pub(super) fn delete(attr: &Attr) -> Result<i32> {
         return Err(EPERM);
     }
     let key = read_key(a.key, file.object().map().spec().key_size)?;
+    if let Some((words, held)) = file.object().held() {
+        let index = words.index(&key).ok_or(E2BIG)?;
+        match held {
+            HeldBy::Progs(progs) => progs.delete(words, index)?,
+        }
+        return Ok(0);
+    }
     with_map(file.object(), |map| map.delete(&key))?;
     Ok(0)
 }

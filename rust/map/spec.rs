@@ -92,7 +92,12 @@ impl MapSpec {
                 false => Ok(()),
             },
             MapType::LpmTrie => Ok(()),
-            MapType::ProgArray => Err(EINVAL),
+            MapType::ProgArray => {
+                match self.value_size == 4 && self.flags & (RDONLY_PROG | WRONLY_PROG) == 0 {
+                    true => self.check_array(),
+                    false => Err(EINVAL),
+                }
+            }
         }
     }
 

@@ -316,6 +316,7 @@ fn queues_and_stacks_are_their_model() {
 /// All types that can be made, with a description that can be.
 fn good() -> impl Iterator<Item = MapSpec> {
     MapType::ALL.into_iter().filter_map(|ty| match ty {
+        // Its elements have operations of their own.
         MapType::ProgArray => None,
         MapType::Queue | MapType::Stack | MapType::BloomFilter => Some(spec(ty, 0, 8, 10)),
         MapType::LpmTrie => {

@@ -4,10 +4,11 @@
 
 use crate::helper_impl;
 use crate::jit::{self, ArrayTarget, Failure, Features, Image, MapTarget, Mitigations, Target};
+use crate::map::Map;
 use crate::object::MapObject;
 use crate::sys::context::RunGuard;
 use crate::sys::params::{self, Jit};
-use crate::sys::run::{self, Outside};
+use crate::sys::run::{self, Interpreted, Outside};
 use crate::sys::shared::Shared;
 use crate::sys::text::Text;
 use crate::sys::{cpu, exec};
@@ -48,7 +49,20 @@ pub(super) enum Engine {
     /// Machine code. It names the program's maps by address.
     Compiled(Compiled),
     /// The interpreter, on the verified instructions.
-    Interpreter(VerifiedProg),
+    Interpreter(Interpreted<Uses>),
+}
+
+/// What an interpreted program uses: it keeps its maps itself.
+pub(super) struct Uses(KVec<Shared<MapObject>>);
+
+impl Outside for Uses {
+    fn helper(id: i32) -> Option<usize> {
+        helper_impl::address(id)
+    }
+
+    fn map(&self, index: u32) -> Option<&Map> {
+        self.0.get(index as usize).map(|object| object.map())
+    }
 }
 
 /// Why a program is not compiled.
@@ -85,11 +99,12 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// `ENOTSUPP` when it must be compiled and cannot.
+    /// `ENOTSUPP` when it must be compiled and cannot; `EINVAL` when it makes tail calls in
+    /// subprograms and is not compiled.
     pub(super) fn new(verified: VerifiedProg, maps: &[Shared<MapObject>]) -> Result<Self> {
         let jit = params::jit();
         if jit == Jit::Off {
-            return Ok(Engine::Interpreter(verified));
+            return Self::interpreter(verified, maps);
         }
         match compile(&verified, maps) {
             Ok(compiled) => Ok(Engine::Compiled(compiled)),
@@ -99,23 +114,39 @@ impl Engine {
             }
             Err(reason) => {
                 report(&reason, "interpreted");
-                Ok(Engine::Interpreter(verified))
+                Self::interpreter(verified, maps)
             }
         }
     }
 
-    /// Runs the program, which uses these maps, on the context at `ctx`.
+    /// Prepares to interpret the program.
+    fn interpreter(verified: VerifiedProg, maps: &[Shared<MapObject>]) -> Result<Self> {
+        let code = verified.code();
+        if code.subprogs.len() > 1 && code.subprogs.iter().any(|s| s.tail_call) {
+            // As in-tree: the callers' frames would have to stay.
+            return Err(EINVAL);
+        }
+        let mut kept = KVec::with_capacity(maps.len(), GFP_KERNEL_ACCOUNT)?;
+        for map in maps {
+            kept.push(map.clone(), GFP_KERNEL_ACCOUNT)?;
+        }
+        Ok(Engine::Interpreter(Interpreted::new(verified, Uses(kept))))
+    }
+
+    /// Runs the program on the context at `ctx`.
     #[inline]
-    pub(super) fn run(&self, maps: &[Shared<MapObject>], guard: &RunGuard, ctx: usize) -> u64 {
+    pub(super) fn run(&self, guard: &RunGuard, ctx: usize) -> u64 {
         match self {
             Engine::Compiled(compiled) => compiled.text.run(guard, ctx),
-            Engine::Interpreter(verified) => {
-                let outside = Outside {
-                    helper: helper_impl::address,
-                    map: |index: u32| maps.get(index as usize).map(|object| object.map()),
-                };
-                run::interpret(verified, &outside, guard, ctx)
-            }
+            Engine::Interpreter(interpreted) => interpreted.run(guard, ctx),
+        }
+    }
+
+    /// What stands for the program in arrays of programs; it must not move from then on.
+    pub(super) fn word(&self) -> u64 {
+        match self {
+            Engine::Compiled(compiled) => compiled.text.tail_entry(),
+            Engine::Interpreter(interpreted) => interpreted.word(),
         }
     }
 

@@ -4,8 +4,9 @@
 
 use super::context::RunGuard;
 use super::nofault;
-use crate::abi::MAX_STACK;
-use crate::interp::{self, Fault, Memory};
+use crate::abi::{MAX_STACK, MAX_TAIL_CALLS};
+use crate::helper::TAIL_CALL;
+use crate::interp::{self, End, Fault, Memory};
 use crate::isa::{AtomicOp, Imm64, Size};
 use crate::map::Map;
 use crate::verifier::VerifiedProg;
@@ -19,18 +20,62 @@ extern "C" {
 /// A function that programs call.
 type Helper = extern "C" fn(u64, u64, u64, u64, u64) -> u64;
 
-/// What the interpreter needs besides the code.
-pub(crate) struct Outside<M> {
+/// What the interpreter needs besides the code: the module has one such type.
+pub(crate) trait Outside: Send + Sync + 'static {
     /// Address of a helper's body.
-    pub(crate) helper: fn(i32) -> Option<usize>,
-    /// The map of that index.
-    pub(crate) map: M,
+    fn helper(id: i32) -> Option<usize>;
+    /// The program's map of that index.
+    fn map(&self, index: u32) -> Option<&Map>;
+}
+
+/// A program that is interpreted. It must not move once others have its [`Interpreted::word`].
+pub(crate) struct Interpreted<O> {
+    prog: VerifiedProg,
+    outside: O,
+}
+
+impl<O: Outside> Interpreted<O> {
+    /// A program and what it uses.
+    pub(crate) fn new(prog: VerifiedProg, outside: O) -> Self {
+        Interpreted { prog, outside }
+    }
+
+    /// What stands for it in the words of arrays of interpreted programs.
+    pub(crate) fn word(&self) -> u64 {
+        core::ptr::from_ref(self) as u64
+    }
+
+    /// Interprets the program on the context at `ctx`, and those that it goes on in.
+    pub(crate) fn run(&self, guard: &RunGuard, ctx: usize) -> u64 {
+        let mut memory = KernelMemory {
+            stack: [0; MAX_STACK as usize / 8],
+            current: self,
+            tail_calls: 0,
+            _guard: guard,
+        };
+        let mut ctx = ctx as u64;
+        loop {
+            match interp::run_part(memory.current.prog.code(), &mut memory, ctx, None) {
+                Ok(End::Exit(value)) => return value,
+                Ok(End::TailCall(next)) => ctx = next,
+                Err(fault) => {
+                    pr_err!("interpreter: {:?}\n", fault);
+                    return 0;
+                }
+            }
+        }
+    }
 }
 
 /// The kernel's memory, as a verified program sees it.
-struct KernelMemory<'a, M> {
-    stack: &'a mut [u64; MAX_STACK as usize / 8],
-    outside: &'a Outside<M>,
+struct KernelMemory<'a, O> {
+    stack: [u64; MAX_STACK as usize / 8],
+    /// The program that runs, or is going to.
+    current: &'a Interpreted<O>,
+    /// How many were made.
+    tail_calls: u32,
+    /// Programs that are found in arrays live as long as this.
+    _guard: &'a RunGuard,
 }
 
 /// A value that may lie at any address.
@@ -77,7 +122,7 @@ macro_rules! atomic {
     }};
 }
 
-impl<'m, M: Fn(u32) -> Option<&'m Map>> Memory for KernelMemory<'_, M> {
+impl<O: Outside> Memory for KernelMemory<'_, O> {
     #[inline]
     fn load(&mut self, addr: u64, size: Size, may_fault: bool) -> Result<u64, Fault> {
         if may_fault {
@@ -135,11 +180,11 @@ impl<'m, M: Fn(u32) -> Option<&'m Map>> Memory for KernelMemory<'_, M> {
         match imm {
             Imm64::Value(value) => Ok(value),
             Imm64::Map(index) => {
-                let map = (self.outside.map)(index).ok_or(missing)?;
+                let map = self.current.outside.map(index).ok_or(missing)?;
                 Ok(core::ptr::from_ref(map) as u64)
             }
             Imm64::MapValue { map, off } => {
-                let map = (self.outside.map)(map).ok_or(missing)?;
+                let map = self.current.outside.map(map).ok_or(missing)?;
                 map.value_addr(off)
                     .map(|addr| addr as u64)
                     .map_err(|_| missing)
@@ -158,11 +203,32 @@ impl<'m, M: Fn(u32) -> Option<&'m Map>> Memory for KernelMemory<'_, M> {
     }
 
     fn call(&mut self, id: i32, [a, b, c, d, e]: [u64; 5]) -> Result<u64, Fault> {
-        let addr = (self.outside.helper)(id).ok_or(Fault::Helper(id))?;
+        let addr = O::helper(id).ok_or(Fault::Helper(id))?;
         // SAFETY: helpers are such functions: what they do with fewer arguments is take no notice
         // of the rest.
         let helper: Helper = unsafe { core::mem::transmute(addr) };
         Ok(helper(a, b, c, d, e))
+    }
+
+    fn tail_call(&mut self, map: u64, index: u32) -> Result<bool, Fault> {
+        // SAFETY: only verified programs come here, and the verifier proved that this is the
+        // address of one of the program's maps, which live while it runs.
+        let map = unsafe { &*(map as *const Map) };
+        let array = map.fd_array().ok_or(Fault::Helper(TAIL_CALL))?;
+        if self.tail_calls >= MAX_TAIL_CALLS {
+            return Ok(false);
+        }
+        let word = array.get(index);
+        if word == 0 {
+            return Ok(false);
+        }
+        // SAFETY: the verifier lets an array of programs only be the map of a tail call. As this
+        // program, which uses the array, is interpreted, all in it are, so their words are those of
+        // `Interpreted::word`, for the one type `O` that there is. They live until a grace period
+        // after they were taken out, and the guard keeps that from ending.
+        self.current = unsafe { &*(word as *const Interpreted<O>) };
+        self.tail_calls = self.tail_calls.wrapping_add(1);
+        Ok(true)
     }
 
     fn packet(&mut self, skb: u64, offset: i32, size: Size) -> Result<Option<u64>, Fault> {
@@ -185,26 +251,5 @@ pub(crate) extern "C" fn load_packet(skb: *const c_void, offset: c_int, size: c_
     match i64::try_from(value) {
         Ok(value) if there => value,
         _ => -1,
-    }
-}
-
-/// Interprets the program on the context at `ctx`.
-pub(crate) fn interpret<'m, M: Fn(u32) -> Option<&'m Map>>(
-    prog: &VerifiedProg,
-    outside: &Outside<M>,
-    _guard: &RunGuard,
-    ctx: usize,
-) -> u64 {
-    let mut stack = [0; MAX_STACK as usize / 8];
-    let mut memory = KernelMemory {
-        stack: &mut stack,
-        outside,
-    };
-    match interp::run(prog.code(), &mut memory, ctx as u64, None) {
-        Ok(value) => value,
-        Err(fault) => {
-            pr_err!("interpreter: {:?}\n", fault);
-            0
-        }
     }
 }

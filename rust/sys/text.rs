@@ -16,6 +16,7 @@ use kernel::prelude::*;
 pub(crate) struct Text {
     room: Room,
     entry: usize,
+    tail_entry: usize,
 }
 
 impl Text {
@@ -30,8 +31,13 @@ impl Text {
         image.relocate(room.address() as u64)?;
         room.write(image.bytes())?;
         let entry = room.address().wrapping_add(image.entry() as usize);
+        let tail_entry = room.address().wrapping_add(image.tail_entry() as usize);
         // INVARIANT: as just done.
-        Ok(Text { room, entry })
+        Ok(Text {
+            room,
+            entry,
+            tail_entry,
+        })
     }
 
     /// The machine code.
@@ -42,6 +48,11 @@ impl Text {
     /// Address of byte `off`.
     pub(crate) fn address(&self, off: u32) -> usize {
         self.room.address().wrapping_add(off as usize)
+    }
+
+    /// Where other programs go on in this one.
+    pub(crate) fn tail_entry(&self) -> u64 {
+        self.tail_entry as u64
     }
 
     /// Runs the program on the context at `ctx`.

@@ -5,11 +5,9 @@
 use super::error::refuse;
 use super::log::Log;
 use crate::abi::{MAX_FRAMES, MAX_STACK};
+use crate::helper::TAIL_CALL;
 use crate::isa::{Imm64, Insn};
 use kernel::prelude::*;
-
-/// `BPF_FUNC_tail_call`
-pub(crate) const TAIL_CALL: i32 = 12;
 
 /// Stack of the callers at most when a subprogram makes a tail call.
 const MAX_TAIL_CALLER_STACK: u32 = 256;
@@ -236,6 +234,41 @@ impl Subprogs {
             )?;
             frame_check = Some((sub, before));
         }
+    }
+
+    /// Refuses tail calls below a callback: what they return to is a helper, which knows nothing
+    /// of a callback's end by another program, and need not keep the counter of tail calls.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`, `ENOMEM`
+    pub(crate) fn check_tail_calls(&self, insns: &[Insn], log: &mut Log) -> Result {
+        if !self.list.iter().any(|s| s.tail_call) {
+            return Ok(());
+        }
+        let mut below = KVec::from_elem(0u8, self.list.len(), GFP_KERNEL)?;
+        let mut work = KVec::new();
+        for (i, s) in self.list.iter().enumerate() {
+            if s.callback {
+                work.push(i, GFP_KERNEL)?;
+            }
+        }
+        while let Some(i) = work.pop() {
+            let s = self.list.get(i).ok_or(EFAULT)?;
+            if below.get(i) != Some(&0) {
+                continue;
+            }
+            set(&mut below, i, 1);
+            if s.tail_call {
+                return refuse!(log, EINVAL, "cannot tail call within callback");
+            }
+            for at in s.start..s.end {
+                if let Some(Insn::CallSub { target }) = insns.get(at as usize) {
+                    work.push(self.starting_at(*target).ok_or(EFAULT)?, GFP_KERNEL)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Refuses recursion before exploration, which would not end.

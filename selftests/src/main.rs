@@ -26,6 +26,7 @@ mod map_types;
 mod maps;
 mod memory;
 mod run;
+mod tail;
 
 use ktap::Suite;
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ const SUITES: &[Entry] = &[
     ("load", load::suite),
     ("run", run::suite),
     ("fixtures", fixtures::suite),
+    ("tail", tail::suite),
     ("info", info::suite),
     ("caps", caps::suite),
     ("kprobe", kprobe::suite),

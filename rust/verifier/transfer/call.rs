@@ -3,7 +3,7 @@
 //! Calls of helpers and subprograms, and returns.
 
 use crate::abi::{MapType, ProgType, MAX_FRAMES};
-use crate::helper::{self, Arg, Helper, Ret};
+use crate::helper::{self, Arg, Helper, Ret, TAIL_CALL};
 use crate::isa::Reg;
 use crate::verifier::access::{Dir, Overwrite};
 use crate::verifier::domain::scalar::Scalar;
@@ -57,7 +57,6 @@ fn moves_packet(name: &str) -> bool {
             | "skb_vlan_pop"
             | "skb_vlan_push"
             | "store_hdr_opt"
-            | "tail_call"
             | "xdp_adjust_head"
             | "xdp_adjust_meta"
             | "xdp_adjust_tail"
@@ -123,7 +122,15 @@ impl Verifier<'_> {
         for i in 0..ARGS.len() {
             self.check_arg(row, i, &mut call)?;
         }
+        if id == TAIL_CALL && self.map(call.map.ok_or(EFAULT)?)?.ty != MapType::ProgArray {
+            self.log
+                .put(format_args!("expected prog array map for tail call"));
+            return Err(EINVAL);
+        }
         self.check_map_helper(row, &call)?;
+        if id == TAIL_CALL {
+            call.key = self.tail_index(&call)?;
+        }
         let (map, key) = (call.map, call.key);
         self.learn(|l| {
             l.map.add(map);
@@ -138,7 +145,36 @@ impl Verifier<'_> {
         self.clobber_caller_saved();
         let result = self.returned(row, &call)?;
         self.set(Reg::R0, result);
+        if id == TAIL_CALL && self.depth() > 0 {
+            return self.tail_call_taken();
+        }
         Ok(Flow::Next)
+    }
+
+    /// The index of a tail call, if it is one number on this path and in the map's range.
+    fn tail_index(&mut self, call: &Call) -> Result<Option<u32>> {
+        let max = self.map(call.map.ok_or(EFAULT)?)?.max_entries;
+        let v = *self.reg(Reg::R3);
+        let Val::Scalar(n) = &v else { return Ok(None) };
+        let index = n.v.is_const().and_then(|c| u32::try_from(c).ok());
+        let Some(index) = index.filter(|i| *i < max) else {
+            return Ok(None);
+        };
+        // The engines will rely on it, so a state with another number is not the same.
+        self.mark(&v)?;
+        Ok(Some(index))
+    }
+
+    /// A tail call that goes on in another program ends the subprogram: its caller goes on with
+    /// whatever number that program returns, and with a packet that it may have moved. The path
+    /// where the call was not made waits. In the main program there is nobody to return to, so only
+    /// that path is of interest.
+    fn tail_call_taken(&mut self) -> Result<Flow> {
+        let next = self.at.wrapping_add(1);
+        self.postpone(next, |_, _| Ok(()))?;
+        self.forget_packet()?;
+        self.set(Reg::R0, Val::unknown());
+        self.exit()
     }
 
     fn returned(&mut self, row: &Helper, call: &Call) -> Result<Val> {
