@@ -40,7 +40,7 @@ impl Map {
                 Bulk::Buckets
             }
             Kind::Array(_) | Kind::PercpuArray(_) | Kind::Lpm(_) => Bulk::Keys,
-            Kind::Queue(_) | Kind::Bloom(_) => Bulk::None,
+            Kind::Queue(_) | Kind::Bloom(_) | Kind::FdArray(_) => Bulk::None,
         }
     }
 
@@ -66,7 +66,8 @@ impl Map {
             | Kind::PercpuArray(_)
             | Kind::Lpm(_)
             | Kind::Queue(_)
-            | Kind::Bloom(_) => false,
+            | Kind::Bloom(_)
+            | Kind::FdArray(_) => false,
         }
     }
 
@@ -102,7 +103,8 @@ impl Map {
             | Kind::PercpuArray(_)
             | Kind::Lpm(_)
             | Kind::Queue(_)
-            | Kind::Bloom(_) => Err(ENOTSUPP),
+            | Kind::Bloom(_)
+            | Kind::FdArray(_) => Err(ENOTSUPP),
         };
         *cursor = at.0;
         done
