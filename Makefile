@@ -8,13 +8,13 @@ ifneq ($(KERNELRELEASE),)
 else
 
 MAKEFLAGS += --no-print-directory
-export CACHE KVER KDIR V JOBS MINUTES
+export CACHE KVER KDIR V JOBS MINUTES CASE
 # An empty variable must be as good as none.
-$(foreach v,CACHE KVER KDIR V JOBS MINUTES,$(if $($(v)),,$(eval unexport $(v))))
+$(foreach v,CACHE KVER KDIR V JOBS MINUTES CASE,$(if $($(v)),,$(eval unexport $(v))))
 
 S := scripts
 
-.PHONY: all help setup module user run test check test-host test-vm fuzz vm clean
+.PHONY: all help setup module user run test check test-host test-vm fuzz bench bench-check vm clean
 
 all: module
 
@@ -50,6 +50,14 @@ test-vm: setup
 fuzz: setup
 	@$(S)/test fuzz
 
+## bench: oxbpf beside the kernel's own bpf(2), in executed instructions; CASE=text: only some
+bench: setup
+	@$(S)/bench run
+
+## bench-check: fails when a case got worse than the baseline by more than 3 %
+bench-check: setup
+	@$(S)/bench check
+
 ## vm: a shell in the VM with the module loaded
 vm: module user
 	@$(S)/vm shell
@@ -71,6 +79,7 @@ help:
 	@echo "  KVER=VERSION   kernel to build and test with (default: the pinned one, else the newest supported)"
 	@echo "  KDIR=DIR       a prepared kernel tree with Rust metadata instead of the set-up's"
 	@echo "  MINUTES=N      how long fuzz runs"
+	@echo "  CASE=TEXT      only the benchmark's cases whose group/name contains it"
 	@echo "  JOBS=N  V=1    processes at once; show the commands"
 
 endif

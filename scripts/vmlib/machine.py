@@ -42,13 +42,12 @@ def have_kvm():
 class Machine:
     """One boot of the guest."""
 
-    def __init__(self, vmlinuz, cwd, cpus=2, memory="2G", append="", icount=False, boot_limit=180, env=None, dirs=()):
+    def __init__(self, vmlinuz, cwd, cpus=2, memory="2G", append="", boot_limit=180, env=None, dirs=()):
         self.vmlinuz = vmlinuz
         self.cwd = cwd
-        self.cpus = 1 if icount else cpus
+        self.cpus = cpus
         self.memory = memory
         self.append = append
-        self.icount = icount
         self.boot_limit = boot_limit
         self.nonce = secrets.token_hex(6)
         self.dir = tempfile.mkdtemp(prefix="oxvm-")
@@ -81,10 +80,7 @@ class Machine:
 
     def qemu_args(self, share, port):
         """QEMU's arguments."""
-        if self.icount:
-            accel = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]
-            accel += ["-rtc", "base=2025-01-01,clock=vm", "-cpu", "max,-rdrand,-rdseed"]
-        elif have_kvm():
+        if have_kvm():
             accel = ["-accel", "kvm", "-cpu", "host"]
         else:
             accel = ["-accel", "tcg,thread=multi", "-cpu", "max"]
@@ -96,7 +92,7 @@ class Machine:
                 "unknown_nmi_panic=1 panic_print=0x40",
                 # A loaded host may stop a virtual CPU for long; that is no stall of the kernel.
                 "rcupdate.rcu_cpu_stall_timeout=90 watchdog_thresh=45 log_buf_len=8M audit=0",
-                "printk.devkmsg=on nokaslr" if self.icount else "printk.devkmsg=on",
+                "printk.devkmsg=on",
                 f"oxvm.nonce={self.nonce}",
                 *(f"oxvm.dir={d}" for d in self.dirs),
                 f"oxvm.cwd={self.cwd}",

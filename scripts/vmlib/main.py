@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 
+import icount
 import judge
 from machine import Hung, Machine
 
@@ -36,7 +37,11 @@ def arguments():
     p.add_argument("--cpus", type=int, default=2, help="virtual CPUs")
     p.add_argument("--memory", default="2G", help="the guest's memory")
     p.add_argument("--append", default="", help="words for the kernel's command line")
-    p.add_argument("--icount", action="store_true", help="one CPU that counts instructions")
+    p.add_argument(
+        "--icount",
+        action="store_true",
+        help="for run: one CPU whose clock counts instructions, and nothing there but the program",
+    )
     p.add_argument("--dmesg", action="store_true", help="show the kernel log after each command")
     sub = p.add_subparsers(dest="what", required=True, metavar="COMMAND")
     run = sub.add_parser("run", help="boot, load the module, run one command, show what it prints")
@@ -70,7 +75,6 @@ class Session:
                 cpus=a.cpus,
                 memory=a.memory,
                 append=a.append,
-                icount=a.icount,
                 env=GUEST_ENV,
                 dirs=[TOP, os.environ["CACHE"], GUEST_ENV["OXBPF_KDIR"], os.environ["CARGO_TARGET_DIR"]],
             )
@@ -132,6 +136,9 @@ def run(args):
     if not command:
         print("vm run: no command", file=sys.stderr)
         return 2
+    if args.icount:
+        module = None if args.no_module else MODULE
+        return icount.run(os.environ["VMLINUZ"], command, module, args.memory, args.append, args.limit)
     line = command[0] if len(command) == 1 else shlex.join(command)
 
     def out(data):
@@ -252,6 +259,9 @@ def keep_log(name, output, log):
 
 def test(args):
     """`vm test`."""
+    if args.icount:
+        print("vm test: --icount is for run", file=sys.stderr)
+        return 2
     tests = find_tests(args.tests)
     session = Session(args)
     totals = Totals()

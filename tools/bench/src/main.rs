@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Measures oxbpf and the kernel's own bpf(2) on the same cases, in the guest whose clock counts
+//! instructions.
+//!
+//! ```text
+//! oxbpf-bench [PATTERN...]
+//! ```
+//!
+//! Prints a line a case: group, name, unit, noted figure, then ticks and code bytes of in-tree and
+//! of oxbpf, separated by tabs; `-` where there is none. With patterns, only cases whose
+//! `group/name` contains one. Lines that begin with `#` say why a figure is missing.
+
+mod asm;
+mod cases;
+mod clock;
+mod perf;
+
+use cases::{Missing, Outcome};
+use oxbpf::Bpf;
+use std::process::ExitCode;
+
+/// The two columns of an outcome.
+fn columns(outcome: &Outcome) -> String {
+    match outcome {
+        Ok(f) => {
+            let bytes = f.bytes.map_or("-".to_owned(), |n| n.to_string());
+            format!("{:.2}\t{bytes}", f.ticks)
+        }
+        Err(_) => "-\t-".to_owned(),
+    }
+}
+
+fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let ours = match Bpf::oxbpf() {
+        Ok(b) => b,
+        Err(e) => {
+            eprintln!("{}: {e}", oxbpf::DEVICE);
+            return ExitCode::FAILURE;
+        }
+    };
+    let both = [Bpf::in_tree(), ours];
+    let mut failed = false;
+    for case in cases::all() {
+        let id = format!("{}/{}", case.group, case.name);
+        if !wanted.is_empty() && !wanted.iter().any(|w| id.contains(w.as_str())) {
+            continue;
+        }
+        let mut line = format!("{}\t{}\t{}", case.group, case.name, case.unit);
+        line += &case
+            .noted
+            .map_or("\t-".to_owned(), |noted| format!("\t{noted}"));
+        for bpf in &both {
+            let outcome = (case.run)(bpf);
+            match &outcome {
+                Ok(_) => {}
+                Err(Missing::Unsupported(why)) => println!("# {id}: {}: {why}", bpf.name()),
+                Err(Missing::Failed(why)) => {
+                    failed = true;
+                    println!("# {id}: {} FAILED: {why}", bpf.name());
+                }
+            }
+            line += "\t";
+            line += &columns(&outcome);
+        }
+        println!("{line}");
+    }
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
