@@ -21,8 +21,37 @@ say() {
 	echo "oxbpf: $*"
 }
 
-# Sets KVER, KDIR (a prepared tree) and OUT (where this kernel's objects go).
+# Counts up when scripts/debug-kernel changes so that what is there must be made anew.
+OWN_RECIPE=1
+
+# For a kernel of our own (scripts/debug-kernel): sets OWN, its directory, STOCK, whose source it
+# has, and FRAGMENTS, its configuration. The directory's name has a hash of all that it is made of.
+find_own_kernel() { # NAME
+	local fragments=$TOP/scripts/kernels status=/var/lib/dpkg/status
+	FRAGMENTS=("$fragments/small.config" "$fragments/$1.config")
+	[ -e "${FRAGMENTS[1]}" ] && [ "$1" != small ] ||
+		die "no kernel '$1'; there are: stock $(cd "$fragments" && ls | sed -n 's/\.config$//p' | grep -v '^small$' | tr '\n' ' ')"
+	[ -z "${KDIR:-}" ] || die "KDIR= and a kernel of our own ($1) exclude each other"
+	STOCK=${KVER:-$(cat "$CACHE/kernel/chosen" 2>/dev/null || echo $KVER_PINNED)}
+	[ -e /.oxbpf-toolroot ] || status=$CACHE/toolroot$status
+	OWN=$CACHE/debug/$1-$STOCK-$({
+		echo "$OWN_RECIPE $(cat "$CACHE/kernel/$STOCK/stamp" 2>/dev/null)"
+		awk '/^Package: /{p=$2} /^Version: /{if (p=="clang-19"||p=="lld-19") print p "=" $2}' "$status"
+		grep -h '^CONFIG_' "${FRAGMENTS[@]}"
+	} | sha256sum | cut -c1-12)
+}
+
+# Sets KVER, KDIR (a prepared tree) and OUT (where this kernel's objects go). OXBPF_KERNEL=NAME is a
+# kernel of our own; OXBPF_VARIANT=WORD keeps a module that was built differently apart.
 find_kernel() {
+	case ${OXBPF_KERNEL:-stock} in
+	stock) ;;
+	*)
+		find_own_kernel "$OXBPF_KERNEL"
+		[ -e "$OWN/stamp" ] || die "no kernel '$OXBPF_KERNEL' in $CACHE: run 'scripts/debug-kernel $OXBPF_KERNEL'"
+		KDIR=$OWN/linux
+		;;
+	esac
 	if [ -n "${KDIR:-}" ]; then
 		[ -e "$KDIR/rust/libkernel.rmeta" ] ||
 			die "KDIR=$KDIR is no kernel tree prepared with CONFIG_RUST (no rust/libkernel.rmeta): leave KDIR= out, or prepare it"
@@ -34,7 +63,7 @@ find_kernel() {
 		[ -e "$CACHE/kernel/$KVER/stamp" ] || die "no kernel $KVER in $CACHE: run 'make setup KVER=$KVER'"
 	fi
 	# Out of the tree, so that two kernels' objects do not meet.
-	OUT=$TOP/build/$KVER
+	OUT=$TOP/build/$KVER${OXBPF_VARIANT:+-$OXBPF_VARIANT}
 }
 
 # Sets VMLINUZ to the image that goes with KDIR: the tree's own, else the distribution's.

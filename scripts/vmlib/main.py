@@ -21,8 +21,14 @@ GUEST_ENV = {
     "OXBPF_BUILD": os.path.join(TOP, "build"),
     "OXBPF_BIN": os.path.join(os.environ["CARGO_TARGET_DIR"], "release"),
     "OXBPF_KDIR": os.environ["KDIR"],
+    "OXBPF_KERNEL": os.environ["OXBPF_KERNEL"],
+    # What changes how much a test does: per cent of its volume, minutes of a long form, a seed.
+    **{k: v for k in ("OXBPF_VOLUME", "OXBPF_MINUTES", "OXBPF_SEED") if (v := os.environ.get(k))},
 }
+# A kernel of ours looks at every access: this much slower than the stock one it may be.
+SLOW = 1 if GUEST_ENV["OXBPF_KERNEL"] == "stock" else 5
 TAIL = 60
+LEAKS = "/sys/kernel/debug/kmemleak"
 # A guest that keeps breaking is not worth a boot per test.
 BOOTS = 6
 
@@ -30,12 +36,15 @@ BOOTS = 6
 def arguments():
     """Reads the command line."""
     p = argparse.ArgumentParser(
-        prog="scripts/vm", description="Runs things on the stock kernel in a virtual machine."
+        prog="scripts/vm",
+        description="Runs things in a virtual machine with the stock kernel, or (--kernel NAME as the "
+        "first argument, or OXBPF_KERNEL=NAME) with one that scripts/debug-kernel made.",
     )
     p.add_argument("--no-module", action="store_true", help="do not load oxbpf.ko")
     p.add_argument("--limit", type=int, default=120, help="seconds that one command may take")
     p.add_argument("--cpus", type=int, default=2, help="virtual CPUs")
-    p.add_argument("--memory", default="2G", help="the guest's memory")
+    p.add_argument("--memory", default="2G" if SLOW == 1 else "3G", help="the guest's memory")
+    p.add_argument("--module", default=MODULE, help="another oxbpf.ko than the one that was built for this kernel")
     p.add_argument("--append", default="", help="words for the kernel's command line")
     p.add_argument(
         "--icount",
@@ -52,7 +61,19 @@ def arguments():
         "names), or *.list files with a command a line",
     )
     test.add_argument("tests", nargs="+")
-    return p.parse_args()
+    args = p.parse_args()
+    GUEST_ENV["OXBPF_MODULE"] = os.path.abspath(args.module)
+    return args
+
+
+# What lkdtm can do wrong without ending the guest, and what a splat must say then.
+WRONGS = (
+    ("READ_AFTER_FREE", "KASAN: slab-use-after-free"),
+    ("SLAB_LINEAR_OVERFLOW", "KASAN: slab-out-of-bounds"),
+    ("VMALLOC_LINEAR_OVERFLOW", "KASAN: vmalloc-out-of-bounds"),
+    ("CORRUPT_LIST_ADD", "list_add corruption"),
+    ("WARNING", "WARNING:"),
+)
 
 
 class Session:
@@ -74,19 +95,24 @@ class Session:
                 os.getcwd(),
                 cpus=a.cpus,
                 memory=a.memory,
-                append=a.append,
+                append=a.append if SLOW == 1 else f"kasan_multi_shot {a.append}",
+                boot_limit=180 * SLOW,
                 env=GUEST_ENV,
                 dirs=[TOP, os.environ["CACHE"], GUEST_ENV["OXBPF_KDIR"], os.environ["CARGO_TARGET_DIR"]],
             )
             log = self.machine.boot()
             problems += [f"boot: {line}" for line in judge.splats(log)]
+            # What looks leaked since the boot is not ours.
+            self.scan_leaks()
+            self.machine.run(f"[ ! -e {LEAKS} ] || echo clear >{LEAKS}", 60)
         if not self.args.no_module:
-            problems += self.step(f"[ -d /sys/module/oxbpf ] || insmod {shlex.quote(MODULE)}", "insmod")
+            module = shlex.quote(GUEST_ENV["OXBPF_MODULE"])
+            problems += self.step(f"[ -d /sys/module/oxbpf ] || insmod {module}", "insmod")
         return problems
 
     def step(self, command, name):
         """Runs a command of the runner's own; returns problems."""
-        status, output, log = self.machine.run(command, 60)
+        status, output, log = self.machine.run(command, 60 * SLOW)
         if self.args.dmesg:
             show_log(log)
         problems = [f"{name}: {line}" for line in judge.splats(log)]
@@ -96,10 +122,45 @@ class Session:
         return problems
 
     def unload(self):
-        """Takes the module out; returns problems."""
+        """Takes the module out, and looks for what it left behind; returns problems."""
         if self.machine is None or self.args.no_module:
             return []
-        return self.step("[ ! -d /sys/module/oxbpf ] || rmmod oxbpf", "rmmod")
+        problems = self.step("[ ! -d /sys/module/oxbpf ] || rmmod oxbpf", "rmmod")
+        return problems or self.leaks()
+
+    def scan_leaks(self):
+        """Makes kmemleak look; it reports what is unreferenced, 5 s old, and did not change meanwhile."""
+        scan = f"echo scan >{LEAKS}"
+        return self.machine.run(f"[ ! -e {LEAKS} ] || {{ {scan}; sleep 6; {scan}; }}", 120 * SLOW)
+
+    def leaks(self):
+        """What kmemleak found since the boot, if the kernel has it; returns problems."""
+        status, said, log = self.scan_leaks()
+        if status != 0:
+            return [f"kmemleak: the scan failed ({judge.describe_status(status)}): {said.strip()}"]
+        _, found, _ = self.machine.run(f"[ ! -e {LEAKS} ] || cat {LEAKS}", 60 * SLOW)
+        problems = [f"kmemleak: {line}" for line in judge.splats(log)]
+        return problems + [f"kmemleak: {line}" for line in found.splitlines()[: 2 * TAIL] if line]
+
+    def watched(self):
+        """Shows that the debug kernel and judge.py see what they are there for; returns problems.
+
+        The kernel does each wrong thing itself, by lkdtm and its kmemleak sample; the guest is of no
+        use afterwards.
+        """
+        problems = []
+        # The first splat turns lockdep off; before it, only its own tables' end may have.
+        stats = self.machine.run("grep '^ debug_locks: *1$' /proc/lockdep_stats", 60 * SLOW)
+        if stats[0] != 0:
+            problems.append("lockdep was off already")
+        for crash, sign in WRONGS:
+            log = self.machine.run(f"echo {crash} >/sys/kernel/debug/provoke-crash/DIRECT", 60 * SLOW)[2]
+            if not any(sign in line for line in judge.splats(log)):
+                problems.append(f"{crash} went unseen: no '{sign}' in the kernel's log")
+        self.machine.run(f"insmod {GUEST_ENV['OXBPF_KDIR']}/samples/kmemleak/kmemleak-test.ko", 60 * SLOW)
+        if not self.leaks():
+            problems.append("kmemleak saw none of its own sample's leaks")
+        return problems
 
     def problems_of(self, log):
         """What the kernel says about the last command."""
@@ -284,6 +345,10 @@ def test(args):
         if not broken:
             broken = session.unload()
             totals.passed += not broken
+            if not broken and GUEST_ENV["OXBPF_KERNEL"] == "debug":
+                broken = session.watched()
+                totals.passed += not broken
+                print(f"the debug kernel sees what it is there for: {'no' if broken else 'yes'}")
     except Hung as e:
         broken = [str(e)] + session.machine.console()[-TAIL:]
     finally:
