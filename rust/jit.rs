@@ -67,7 +67,7 @@ pub struct ArrayTarget {
 }
 
 /// One of the program's used maps.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct MapTarget {
     /// What a program passes to helpers as the map.
     pub addr: u64,
@@ -75,6 +75,20 @@ pub struct MapTarget {
     pub value: Option<u64>,
     /// Element addresses, when they are fixed.
     pub array: Option<ArrayTarget>,
+    /// The same for a map with an array for each CPU (`PERCPU_ARRAY`): `base` is the address of a
+    /// table of the addresses of element 0, by CPU number.
+    pub per_cpu: Option<ArrayTarget>,
+}
+
+/// Variables of the kernel that code may read in place of a helper's call.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Variables {
+    /// This CPU's number, 32 bits wide: a place relative to `gs`.
+    pub cpu_number: Option<u64>,
+    /// The current task: a place relative to `gs`.
+    pub current_task: Option<u64>,
+    /// The 64-bit count of ticks: an address.
+    pub jiffies: Option<u64>,
 }
 
 /// Where the code is going to run.
@@ -90,6 +104,8 @@ pub struct Target<'a> {
     /// Address of what `LD_ABS` and `LD_IND` call: a C function of the context, the offset (`int`)
     /// and the size, that gives the bytes in host order or a negative number.
     pub packet: Option<u64>,
+    /// Variables to read instead of calling a helper.
+    pub variables: Variables,
     /// The program's used maps, by index.
     pub maps: &'a [MapTarget],
 }

@@ -530,6 +530,15 @@ impl Map {
         }
     }
 
+    /// The same for an array with values for each CPU: `base` is the address of a table of the
+    /// addresses of the first value, by CPU number.
+    pub fn per_cpu_layout(&self) -> Option<ArrayLayout> {
+        match &self.kind {
+            Kind::PercpuArray(m) => m.layout(),
+            _ => None,
+        }
+    }
+
     /// Address of byte `off` of the map's only value, for a program that takes it directly.
     ///
     /// # Errors

@@ -4,7 +4,10 @@
  */
 
 #include <asm/cpufeature.h>
+#include <asm/current.h>
 #include <asm/nospec-branch.h>
+#include <asm/smp.h>
+#include <linux/jiffies.h>
 
 #include "cpu.h"
 
@@ -26,5 +29,8 @@ void oxbpf_cpu_facts(struct oxbpf_cpu *cpu)
 		.bmi2 = boot_cpu_has(X86_FEATURE_BMI2),
 		.movbe = boot_cpu_has(X86_FEATURE_MOVBE),
 		.indirect_thunk_rax = (unsigned long)&__x86_indirect_thunk_rax,
+		.cpu_number = (__force unsigned long)&cpu_number,
+		.current_task = (__force unsigned long)&current_task,
+		.jiffies_64 = (unsigned long)&jiffies_64,
 	};
 }

@@ -18,6 +18,9 @@ struct oxbpf_cpu {
 	bool bmi2;		/* rorx, shlx and so on */
 	bool movbe;		/* swapping loads and stores */
 	unsigned long indirect_thunk_rax;
+	unsigned long cpu_number;	/* relative to gs, 32 bits wide */
+	unsigned long current_task;	/* relative to gs */
+	unsigned long jiffies_64;
 };
 
 #endif

@@ -4,7 +4,7 @@
 
 use super::{refuse, Failure, Why};
 use crate::isa::code::{Code, Subprog};
-use crate::isa::{AtomicOp, Insn, Reg, Src};
+use crate::isa::{AtomicOp, Imm64, Insn, Reg, Src};
 use kernel::prelude::*;
 
 /// A set of registers.
@@ -65,6 +65,8 @@ pub(crate) struct Slot {
     pub(crate) leader: bool,
     /// It starts a subprogram, and `live_in` is final.
     done: bool,
+    /// It starts a subprogram whose address is taken.
+    taken: bool,
 }
 
 /// The analysis of one subprogram.
@@ -76,7 +78,12 @@ pub(crate) struct Summary {
     pub(crate) calls: bool,
     /// Some jump goes backwards.
     loops: bool,
+    /// Callers contain it instead of calling it.
+    pub(crate) inline: bool,
 }
+
+/// Instructions of a subprogram that is inlined, at most.
+const INLINE: u32 = 16;
 
 /// The analysis of a whole program.
 #[derive(Debug)]
@@ -217,7 +224,8 @@ impl Flow {
                 return Err(refuse(Some(sub.start), Why::Malformed));
             }
             flow.reach(code, sub, &mut work)?;
-            let summary = flow.liveness(code, sub);
+            let mut summary = flow.liveness(code, sub);
+            summary.inline = i != 0 && flow.can_inline(code, sub);
             if let Some(slot) = flow.subs.get_mut(i) {
                 *slot = summary;
             }
@@ -259,6 +267,61 @@ impl Flow {
     /// The summary of subprogram `i`.
     pub(crate) fn summary(&self, i: usize) -> Summary {
         self.subs.get(i).copied().unwrap_or_default()
+    }
+
+    /// Subprogram `i` has no code of its own, since all that run it contain it.
+    pub(crate) fn nowhere(&self, i: usize, sub: &Subprog) -> bool {
+        self.summary(i).inline && !sub.callback && !self.slot(sub.start).taken
+    }
+
+    /// Is the subprogram a short straight line that leaves alone what its caller keeps: no jump, no
+    /// call of another subprogram, no stack of its own, no register but `R0` to `R5`?
+    fn can_inline(&self, code: &Code, sub: &Subprog) -> bool {
+        /// `bpf_tail_call`: leaves the subprogram.
+        const TAIL_CALL: i32 = 12;
+
+        if sub.end.wrapping_sub(sub.start) > INLINE || sub.stack != 0 || sub.tail_call {
+            return false;
+        }
+        for at in sub.start..sub.end {
+            let Some(insn) = code.insns.get(index(at)) else {
+                return false;
+            };
+            let eff = effects(insn);
+            if !eff
+                .uses
+                .or(eff.defs)
+                .without(RegSet::CALLER_SAVED)
+                .is_empty()
+            {
+                return false;
+            }
+            match *insn {
+                Insn::Exit => return at.wrapping_add(1) == sub.end,
+                Insn::Call { helper } if helper != TAIL_CALL => {}
+                Insn::Alu { .. }
+                | Insn::Neg { .. }
+                | Insn::Mov { .. }
+                | Insn::MovSx { .. }
+                | Insn::Swap { .. }
+                | Insn::LdImm64 { .. }
+                | Insn::Hole
+                | Insn::Load { .. }
+                | Insn::Store { .. }
+                | Insn::LoadAcquire { .. }
+                | Insn::StoreRelease { .. }
+                | Insn::Atomic { .. } => {}
+                Insn::Call { .. }
+                | Insn::LdAbs { .. }
+                | Insn::LdInd { .. }
+                | Insn::Ja { .. }
+                | Insn::Jmp { .. }
+                | Insn::MayGoto { .. }
+                | Insn::CallSub { .. }
+                | Insn::CallKfunc { .. } => return false,
+            }
+        }
+        false
     }
 
     fn slot_mut(&mut self, slot: u32) -> Option<&mut Slot> {
@@ -314,6 +377,15 @@ impl Flow {
             }
             sum.writes = sum.writes.or(effects(insn).defs);
             sum.loops |= next(insn).jumps.is_some_and(|target| target <= at);
+            if let Insn::LdImm64 {
+                imm: Imm64::Func(start),
+                ..
+            } = *insn
+            {
+                if let Some(s) = self.slot_mut(start) {
+                    s.taken = true;
+                }
+            }
             match insn {
                 Insn::Call { .. }
                 | Insn::CallSub { .. }

@@ -52,7 +52,7 @@ struct Pointer {
 }
 
 /// The frame of one subprogram.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Frame {
     saves: RegSet,
     size: i32,
@@ -141,7 +141,7 @@ fn plan_pointer(accesses: &Accesses, size: i32, free: bool) -> Option<Pointer> {
         let own = if free { 2i32 } else { 4 };
         let own = own.wrapping_add(match below {
             0 => 3,
-            n => 3i32.wrapping_add(1).wrapping_add(disp_len(n.wrapping_neg())),
+            n => 4i32.wrapping_add(disp_len(n.wrapping_neg())),
         });
         let cost = accesses.cost(size, Some(pointer)).saturating_add(own);
         if without.saturating_sub(cost) >= POINTER_GAIN

@@ -81,6 +81,9 @@ struct Lower<'a> {
     at: u32,
     /// Registers that are live after it.
     live: RegSet,
+    /// While an inlined subprogram is lowered: what its caller needs afterwards, of the registers
+    /// that it does not know of.
+    outer: RegSet,
     /// Control can reach the current place.
     reached: bool,
     cold: KVec<Cold>,
@@ -107,6 +110,13 @@ pub(super) fn subprogram(
     out: &mut Parts,
 ) -> Result<Frame, Failure> {
     let summary = flow.summary(i);
+    if flow.nowhere(i, sub) {
+        let here = out.buf.here();
+        for _ in sub.start..sub.end {
+            out.slots.push(here, GFP_KERNEL)?;
+        }
+        return Ok(Frame::default());
+    }
     let frame = Frame::new(
         sub.stack,
         summary.writes,
@@ -129,6 +139,7 @@ pub(super) fn subprogram(
         st: State::new(),
         at: sub.start,
         live: RegSet::NONE,
+        outer: RegSet::NONE,
         reached: true,
         cold: KVec::new(),
         end: None,
@@ -189,6 +200,28 @@ impl Lower<'_> {
             self.insn(&insn)?;
         }
         Ok(start)
+    }
+
+    /// Lowers the instructions of a subprogram in place of its call.
+    fn inline(&mut self, sub: &Subprog) -> Done {
+        let (at, live) = (self.at, self.live);
+        self.outer = live.without(RegSet::CALLER_SAVED);
+        self.fused = None;
+        for slot in sub.start..sub.end {
+            let insn = *insn_at(self.code, slot).ok_or(refuse(Some(slot), Why::Malformed))?;
+            if matches!(insn, Insn::Exit) {
+                break;
+            }
+            if self.fused.is_none_or(|last| slot > last) {
+                self.at = slot;
+                self.live = self.flow.live_out(&insn, slot).or(self.outer);
+                self.insn(&insn)?;
+            }
+        }
+        self.outer = RegSet::NONE;
+        self.fused = None;
+        (self.at, self.live) = (at, live);
+        Ok(())
     }
 
     fn refuse(&self, what: &'static str) -> Failure {

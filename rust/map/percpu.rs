@@ -29,6 +29,8 @@ pub(super) enum Cpus {
 pub(super) struct PerCpu {
     /// By CPU number; none for one that can never be.
     regions: KVec<Option<Region<AtomicU64>>>,
+    /// The regions' addresses, by CPU number: machine code reads them.
+    table: KVec<usize>,
     /// Words of a value.
     stride: usize,
     /// Bytes of a value.
@@ -57,18 +59,32 @@ impl PerCpu {
         let stride = words_of(size);
         let len = entries.checked_mul(stride).ok_or(ENOMEM)?;
         let mut regions = KVec::with_capacity(cpus::ids(), GFP_KERNEL_ACCOUNT)?;
+        let mut table = KVec::with_capacity(cpus::ids(), GFP_KERNEL_ACCOUNT)?;
         for cpu in 0..cpus::ids() {
             let region = match cpus::is_possible(cpu) {
                 true => Some(Region::new(len, cpus::node(cpu))?),
                 false => None,
             };
+            let address = region.as_ref().map_or(0, |r| r.as_ptr() as usize);
+            table.push(address, GFP_KERNEL_ACCOUNT)?;
             regions.push(region, GFP_KERNEL_ACCOUNT)?;
         }
         Ok(PerCpu {
             regions,
+            table,
             stride,
             size,
         })
+    }
+
+    /// Address of the table of the addresses of entry 0, by CPU number.
+    pub(super) fn table(&self) -> usize {
+        self.table.as_ptr() as usize
+    }
+
+    /// Bytes from one entry to the next, if that is a number of 32 bits.
+    pub(super) fn stride_bytes(&self) -> Option<u32> {
+        u32::try_from(self.stride.checked_mul(WORD)?).ok()
     }
 
     /// Address of this CPU's value of entry `i`; 0 when there is no such entry.

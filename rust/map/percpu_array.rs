@@ -2,7 +2,7 @@
 
 //! PERCPU_ARRAY: an array with a value for each CPU.
 
-use super::array::index;
+use super::array::{index, ArrayLayout};
 use super::percpu::{Cpus, PerCpu};
 use super::spec::MapSpec;
 use super::Update;
@@ -26,6 +26,15 @@ impl PercpuArray {
         Ok(PercpuArray {
             values,
             entries: spec.max_entries,
+        })
+    }
+
+    /// Where the JIT finds the values.
+    pub(super) fn layout(&self) -> Option<ArrayLayout> {
+        Some(ArrayLayout {
+            base: self.values.table(),
+            stride: self.values.stride_bytes()?,
+            entries: self.entries,
         })
     }
 

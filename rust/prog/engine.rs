@@ -3,8 +3,10 @@
 //! What runs a program: machine code when it can be made, else the interpreter.
 
 use crate::helper_impl;
-use crate::jit::{self, ArrayTarget, Failure, Features, Image, MapTarget, Mitigations, Target};
-use crate::map::Map;
+use crate::jit::{
+    self, ArrayTarget, Failure, Features, Image, MapTarget, Mitigations, Target, Variables,
+};
+use crate::map::{ArrayLayout, Map};
 use crate::object::MapObject;
 use crate::sys::context::RunGuard;
 use crate::sys::params::{self, Jit};
@@ -170,7 +172,7 @@ fn report(reason: &Reason, what: &str) {
 }
 
 /// What the compiler may use, and must do, on this machine.
-fn machine() -> (Features, Mitigations) {
+fn machine() -> (Features, Mitigations, Variables) {
     let cpu = cpu::facts();
     let features = Features {
         bmi2: cpu.bmi2,
@@ -187,7 +189,12 @@ fn machine() -> (Features, Mitigations) {
         sls: cpu.sls,
         call_depth: cpu.call_depth,
     };
-    (features, mitigations)
+    let variables = Variables {
+        cpu_number: Some(cpu.cpu_number as u64),
+        current_task: Some(cpu.current_task as u64),
+        jiffies: Some(cpu.jiffies_64 as u64),
+    };
+    (features, mitigations, variables)
 }
 
 /// The maps as the compiler sees them.
@@ -195,15 +202,16 @@ fn map_targets(maps: &[Shared<MapObject>]) -> Result<KVec<MapTarget>> {
     let mut targets = KVec::with_capacity(maps.len(), GFP_KERNEL)?;
     for object in maps {
         let map = object.map();
-        let array = map.array_layout().map(|layout| ArrayTarget {
+        let target = |layout: ArrayLayout| ArrayTarget {
             base: layout.base as u64,
             stride: layout.stride,
             max_entries: layout.entries,
-        });
+        };
         let target = MapTarget {
             addr: core::ptr::from_ref(map) as u64,
             value: map.value_addr(0).ok().map(|addr| addr as u64),
-            array,
+            array: map.array_layout().map(target),
+            per_cpu: map.per_cpu_layout().map(target),
         };
         targets.push(target, GFP_KERNEL)?;
     }
@@ -212,12 +220,13 @@ fn map_targets(maps: &[Shared<MapObject>]) -> Result<KVec<MapTarget>> {
 
 fn compile(verified: &VerifiedProg, maps: &[Shared<MapObject>]) -> Result<Compiled, Reason> {
     let maps = map_targets(maps).map_err(Failure::System)?;
-    let (features, mitigations) = machine();
+    let (features, mitigations, variables) = machine();
     let target = Target {
         features,
         mitigations,
         align_stack: false,
         packet: Some(run::load_packet as usize as u64),
+        variables,
         helper: &|id| helper_impl::address(id).map(|addr| addr as u64),
         maps: &maps,
     };

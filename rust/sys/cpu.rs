@@ -28,6 +28,12 @@ pub(crate) struct CpuFacts {
     pub(crate) movbe: bool,
     /// Address of the retpoline for `rax`.
     pub(crate) indirect_thunk_rax: usize,
+    /// The CPU's number, relative to `gs`.
+    pub(crate) cpu_number: usize,
+    /// The current task, relative to `gs`.
+    pub(crate) current_task: usize,
+    /// Address of the 64-bit count of ticks.
+    pub(crate) jiffies_64: usize,
 }
 
 extern "C" {

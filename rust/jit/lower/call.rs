@@ -5,6 +5,24 @@
 use super::lookup::MAP_LOOKUP_ELEM;
 use super::*;
 
+/// `bpf_get_smp_processor_id`
+const GET_SMP_PROCESSOR_ID: i32 = 8;
+/// `bpf_get_current_task`
+const GET_CURRENT_TASK: i32 = 35;
+/// `bpf_jiffies64`
+const JIFFIES64: i32 = 118;
+
+/// The memory operand of a variable of the kernel; its address must be a sign-extended number of 32
+/// bits, as those of the kernel's image are.
+pub(super) fn fixed(place: u64, gs: bool) -> Option<Mem> {
+    Some(Mem {
+        base: None,
+        index: None,
+        disp: imm32(place)?,
+        gs,
+    })
+}
+
 impl Lower<'_> {
     /// Puts arguments where a called function expects them and saves what it may overwrite.
     fn before_call(&mut self, args: RegSet) -> Done {
@@ -31,7 +49,7 @@ impl Lower<'_> {
     }
 
     pub(super) fn call_helper(&mut self, helper: i32) -> Done {
-        if helper == MAP_LOOKUP_ELEM && self.array_lookup()? {
+        if helper == MAP_LOOKUP_ELEM && self.array_lookup()? || self.variable(helper)? {
             return Ok(());
         }
         let Some(addr) = (self.target.helper)(helper) else {
@@ -43,14 +61,39 @@ impl Lower<'_> {
         Ok(())
     }
 
-    /// The label of the subprogram that starts at `slot`.
-    fn subprog(&self, slot: u32) -> Result<Label, Failure> {
-        let i = self.code.subprogs.iter().position(|s| s.start == slot);
-        entry_label(self.code, i.ok_or(refuse(Some(self.at), Why::Malformed))?)
+    /// Lowers a call of a helper that only reads a variable of the kernel.
+    fn variable(&mut self, helper: i32) -> Result<bool, Failure> {
+        let vars = &self.target.variables;
+        let (place, gs, w) = match helper {
+            GET_SMP_PROCESSOR_ID => (vars.cpu_number, true, Width::W32),
+            GET_CURRENT_TASK => (vars.current_task, true, Width::W64),
+            JIFFIES64 => (vars.jiffies, false, Width::W64),
+            _ => return Ok(false),
+        };
+        let Some(mem) = place.and_then(|place| fixed(place, gs)) else {
+            return Ok(false);
+        };
+        if self.is_live(Reg::R0) {
+            self.claim(Reg::R0)?;
+            self.put(enc::r_rm(&inst::MOV_R_RM, w, home(Reg::R0), mem))?;
+            self.wrote_home(Reg::R0, super::alu::width_bits(w));
+        }
+        Ok(true)
+    }
+
+    /// Number of the subprogram that starts at `slot`.
+    fn subprog(&self, slot: u32) -> Result<usize, Failure> {
+        let subs = &self.code.subprogs;
+        let found = subs.binary_search_by_key(&slot, |sub| sub.start);
+        found.map_err(|_| refuse(Some(self.at), Why::Malformed))
     }
 
     pub(super) fn call_sub(&mut self, target: u32) -> Done {
-        let label = self.subprog(target)?;
+        let i = self.subprog(target)?;
+        if let (true, Some(sub)) = (self.flow.summary(i).inline, self.code.subprogs.get(i)) {
+            return self.inline(sub);
+        }
+        let label = entry_label(self.code, i)?;
         self.before_call(self.flow.effects(&Insn::CallSub { target }).uses)?;
         self.out.buf.call(label)?;
         self.after_call();
@@ -59,7 +102,7 @@ impl Lower<'_> {
 
     /// The address of a subprogram that a helper is going to call.
     pub(super) fn func_address(&mut self, dst: Reg, slot: u32) -> Done {
-        let label = self.subprog(slot)?;
+        let label = entry_label(self.code, self.subprog(slot)?)?;
         self.claim(dst)?;
         self.put(enc::lea_rip(home(dst)))?;
         self.out.buf.rel32(label)?;

@@ -81,7 +81,7 @@ impl Lower<'_> {
     /// Takes the instructions up to `slot` as lowered together with the current one.
     pub(super) fn fuse(&mut self, slot: u32) {
         if let Some(insn) = insn_at(self.code, slot) {
-            self.live = self.flow.live_out(insn, slot);
+            self.live = self.flow.live_out(insn, slot).or(self.outer);
             self.fused = Some(slot);
         }
     }

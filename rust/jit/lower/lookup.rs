@@ -2,12 +2,22 @@
 
 //! Lookups in arrays without a call.
 
-use super::super::ArrayTarget;
 use super::*;
 use crate::isa::Cond;
+use crate::jit::x64::reg::Index;
+use crate::jit::ArrayTarget;
 
 /// `bpf_map_lookup_elem`
 pub(super) const MAP_LOOKUP_ELEM: i32 = 1;
+
+/// Where an array's elements are.
+#[derive(Clone, Copy)]
+enum Elements {
+    /// From this address on.
+    At(u64),
+    /// From the address on that this table has for the CPU whose number is at this place.
+    PerCpu { table: u64, cpu: Mem },
+}
 
 impl Lower<'_> {
     /// Lowers a lookup if all paths pass the same array.
@@ -16,9 +26,16 @@ impl Lower<'_> {
         let map = fact
             .map
             .and_then(|m| self.target.maps.get(usize::from(m)))
-            .and_then(|m| m.array);
-        let Some(array) = map else {
-            return Ok(false);
+            .copied();
+        let cpu = self.target.variables.cpu_number;
+        let cpu = cpu.and_then(|place| super::call::fixed(place, true));
+        let (array, elements) = match (map.map(|m| (m.array, m.per_cpu)), cpu) {
+            (Some((Some(array), _)), _) => (array, Elements::At(array.base)),
+            (Some((None, Some(array))), Some(cpu)) => {
+                let table = array.base;
+                (array, Elements::PerCpu { table, cpu })
+            }
+            _ => return Ok(false),
         };
         let (Ok(stride), Ok(max)) = (
             i32::try_from(array.stride),
@@ -30,24 +47,9 @@ impl Lower<'_> {
             return Ok(true);
         }
         if let Some(key) = fact.key {
-            let offset = u64::from(key).wrapping_mul(u64::from(array.stride));
-            let value = match key < array.max_entries {
-                true => array.base.wrapping_add(offset),
-                false => 0,
-            };
-            self.assign(Reg::R0, Expr::constant(value))?;
-            return Ok(true);
+            return self.constant_key(key, &array, elements);
         }
-        let null_check = self.ahead(1).and_then(|(slot, insn)| match insn {
-            Insn::Jmp {
-                cond: cond @ (Cond::Eq | Cond::Ne),
-                width: Width::W64,
-                dst: Reg::R0,
-                src: Src::Imm(0),
-                target,
-            } => Some((slot, cond, target)),
-            _ => None,
-        });
+        let null_check = self.null_check();
         match null_check {
             Some((slot, Cond::Eq, target)) => {
                 self.fuse(slot);
@@ -58,7 +60,7 @@ impl Lower<'_> {
                     Buffer::label(target)
                 };
                 self.index(live, max, missing)?;
-                self.element(&array, stride)
+                self.element(&array, elements, stride)
             }
             Some((slot, _, target)) => {
                 self.fuse(slot);
@@ -66,7 +68,7 @@ impl Lower<'_> {
                 // Nothing but R0 may change between the two ways out.
                 let both = self.live;
                 self.index(both, max, missing)?;
-                self.element(&array, stride)?;
+                self.element(&array, elements, stride)?;
                 self.force(Reg::R0, true)?;
                 self.out.buf.jmp(Buffer::label(target))?;
                 self.out.buf.bind(missing);
@@ -80,7 +82,7 @@ impl Lower<'_> {
                 let missing = self.null_stub(back)?;
                 let live = self.live;
                 self.index(live, max, missing)?;
-                self.element(&array, stride)?;
+                self.element(&array, elements, stride)?;
                 self.force(Reg::R0, true)?;
                 self.out.buf.bind(back);
                 self.st.base = None;
@@ -89,6 +91,79 @@ impl Lower<'_> {
             }
         }?;
         Ok(true)
+    }
+
+    /// The jump behind the current instruction, if it compares `R0` with NULL.
+    fn null_check(&self) -> Option<(u32, Cond, u32)> {
+        self.ahead(1).and_then(|(slot, insn)| match insn {
+            Insn::Jmp {
+                cond: cond @ (Cond::Eq | Cond::Ne),
+                width: Width::W64,
+                dst: Reg::R0,
+                src: Src::Imm(0),
+                target,
+            } => Some((slot, cond, target)),
+            _ => None,
+        })
+    }
+
+    /// The element at `key`, which all paths pass.
+    fn constant_key(
+        &mut self,
+        key: u32,
+        array: &ArrayTarget,
+        elements: Elements,
+    ) -> Result<bool, Failure> {
+        let offset = u64::from(key).wrapping_mul(u64::from(array.stride));
+        let value = match elements {
+            _ if key >= array.max_entries => Expr::constant(0),
+            Elements::At(base) => Expr::constant(base.wrapping_add(offset)),
+            Elements::PerCpu { table, cpu } => {
+                let Ok(offset) = i32::try_from(offset) else {
+                    return Ok(false);
+                };
+                self.cpu_base(table, cpu)?;
+                Expr::plus(BASE, offset)
+            }
+        };
+        self.assign(Reg::R0, value)?;
+        if value.as_const().is_some() {
+            // A comparison of numbers is decided anyway.
+            return Ok(true);
+        }
+        if let Some((slot, cond, target)) = self.null_check() {
+            self.fuse(slot);
+            if cond == Cond::Ne {
+                self.goto(target)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Loads the address of this CPU's element 0 into the base register.
+    fn cpu_base(&mut self, table: u64, cpu: Mem) -> Done {
+        self.take_base()?;
+        self.put(enc::r_rm(&inst::MOV_R_RM, Width::W32, BASE, cpu))?;
+        let entry = match imm32(table) {
+            Some(disp) => Mem {
+                base: None,
+                index: Index::new(BASE).map(|i| (i, Scale::X8)),
+                disp,
+                gs: false,
+            },
+            None => {
+                self.load_const(TMP1, table, true)?;
+                Mem {
+                    base: Some(TMP1),
+                    index: Index::new(BASE).map(|i| (i, Scale::X8)),
+                    disp: 0,
+                    gs: false,
+                }
+            }
+        };
+        self.put(enc::r_rm(&inst::MOV_R_RM, Width::W64, BASE, entry))?;
+        self.wrote(BASE);
+        Ok(())
     }
 
     /// Code behind the subprogram that sets `R0` to NULL and goes to `back`.
@@ -118,7 +193,7 @@ impl Lower<'_> {
     }
 
     /// The address of the element whose index the home of `R0` holds.
-    fn element(&mut self, array: &ArrayTarget, stride: i32) -> Done {
+    fn element(&mut self, array: &ArrayTarget, elements: Elements, stride: i32) -> Done {
         let rax = home(Reg::R0);
         let scaled = match stride {
             1 => Expr::reg(rax),
@@ -138,12 +213,18 @@ impl Lower<'_> {
             }
         };
         self.wrote_home(Reg::R0, 64);
-        let base = match self.base_distance(array.base) {
-            Some(disp) => Expr::plus(BASE, disp),
-            None => {
-                self.take_base()?;
-                self.put(enc::o_i64(&inst::MOV_R_I64, BASE, array.base))?;
-                self.st.base = Some(array.base);
+        let base = match elements {
+            Elements::At(base) => match self.base_distance(base) {
+                Some(disp) => Expr::plus(BASE, disp),
+                None => {
+                    self.take_base()?;
+                    self.put(enc::o_i64(&inst::MOV_R_I64, BASE, base))?;
+                    self.st.base = Some(base);
+                    Expr::reg(BASE)
+                }
+            },
+            Elements::PerCpu { table, cpu } => {
+                self.cpu_base(table, cpu)?;
                 Expr::reg(BASE)
             }
         };

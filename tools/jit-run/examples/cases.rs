@@ -6,7 +6,7 @@
 use iced_x86::{Decoder, DecoderOptions};
 use oxbpf_core::isa::code::Code;
 use oxbpf_core::isa::{AluOp, Cond, Imm64, Insn, Reg, Size, Src, SwapKind};
-use oxbpf_core::jit::{emit, ArrayTarget, Features, MapTarget, Mitigations, Target};
+use oxbpf_core::jit::{emit, ArrayTarget, Features, MapTarget, Mitigations, Target, Variables};
 use oxbpf_jit_run::{alu64, code, jmp, ldx, mov, stx};
 use Reg::*;
 
@@ -204,6 +204,7 @@ fn main() {
             stride: 8,
             max_entries: 64,
         }),
+        per_cpu: None,
     }];
     let target = Target {
         features: Features {
@@ -216,6 +217,11 @@ fn main() {
         },
         align_stack: false,
         packet: None,
+        variables: Variables {
+            cpu_number: Some(0xffff_ffff_8320_0008),
+            current_task: Some(0xffff_ffff_8320_0010),
+            jiffies: Some(0xffff_ffff_8300_0000),
+        },
         helper: &|_| Some(0xffff_ffff_8100_0000),
         maps: &maps,
     };

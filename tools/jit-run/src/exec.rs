@@ -3,9 +3,10 @@
 //! Places an image in executable memory and calls it.
 
 use oxbpf_core::isa::code::Code;
-use oxbpf_core::jit::{self, Image};
+use oxbpf_core::jit::{self, Image, Variables};
 use std::cell::RefCell;
 use std::ffi::c_void;
+use std::sync::OnceLock;
 
 extern "C" {
     fn mmap(addr: *mut c_void, len: usize, prot: i32, flags: i32, fd: i32, off: i64)
@@ -37,6 +38,28 @@ const FAKE: u64 = 0x1000;
 
 thread_local! {
     static PACKET: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What the variables hold that programs read instead of calling a helper: any number will do, as
+/// long as the CPU's is that of a test's table.
+pub const CPU: u64 = 12345;
+
+/// Variables that programs can name: below 4 GiB, where `gs` is zero as in this process.
+fn variables() -> Variables {
+    static PLACE: OnceLock<u64> = OnceLock::new();
+    let place = *PLACE.get_or_init(|| {
+        // SAFETY: a new private mapping, below 2 GiB (MAP_32BIT).
+        let at = unsafe { mmap(std::ptr::null_mut(), 4096, 3, 0x62, -1, 0) };
+        assert!(at as isize != -1, "mmap");
+        // SAFETY: the mapping has room for it.
+        unsafe { at.cast::<u64>().write(CPU) };
+        at as u64
+    });
+    Variables {
+        cpu_number: Some(place),
+        current_task: Some(place),
+        jiffies: Some(place),
+    }
 }
 
 /// Sets what this thread's programs load with `LD_ABS` and `LD_IND`, on any context.
@@ -99,6 +122,7 @@ pub fn place_numbered(
                 mitigations,
                 align_stack: true,
                 packet: Some(base + (helpers.len() * TRAMPOLINE) as u64),
+                variables: variables(),
                 helper: &helper,
                 maps,
             },

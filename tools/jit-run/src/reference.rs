@@ -2,10 +2,10 @@
 
 //! A second interpreter, written apart from the project's, that runs on this process's memory.
 
-use crate::exec::{packet_word, Helper, FIRST_HELPER};
+use crate::exec::{packet_word, Helper, CPU, FIRST_HELPER};
 use oxbpf_core::isa::code::Code;
 use oxbpf_core::isa::{AluOp, AtomicOp, Cond, Imm64, Insn, Reg, Size, Src, SwapKind, Width};
-use oxbpf_core::jit::MapTarget;
+use oxbpf_core::jit::{ArrayTarget, MapTarget};
 
 /// Everything a program may call or name.
 pub struct World<'a> {
@@ -13,6 +13,19 @@ pub struct World<'a> {
     pub helpers: &'a [Helper],
     /// Used maps.
     pub maps: &'a [MapTarget],
+}
+
+/// Where a map's elements are for the CPU that programs are told they run on.
+pub fn this_cpu(map: &MapTarget) -> Option<ArrayTarget> {
+    let of = |per_cpu: ArrayTarget| {
+        let entry = (per_cpu.base + CPU * 8) as *const u64;
+        ArrayTarget {
+            // SAFETY: tests give a table with that many entries.
+            base: unsafe { *entry },
+            ..per_cpu
+        }
+    };
+    map.array.or(map.per_cpu.map(of))
 }
 
 fn alu(op: AluOp, w: Width, a: u64, b: u64) -> u64 {
@@ -270,13 +283,16 @@ pub unsafe fn run(code: &Code, world: &World<'_>, start: u32, args: [u64; 5]) ->
                 }
                 Insn::Call { helper: 1 } => {
                     let map = world.maps.iter().find(|m| m.addr == r[1]).unwrap();
-                    let array = map.array.unwrap();
+                    let array = this_cpu(map).unwrap();
                     let key = load(r[2], Size::W);
                     r[0] = match key < u64::from(array.max_entries) {
                         true => array.base + key * u64::from(array.stride),
                         false => 0,
                     };
                 }
+                Insn::Call {
+                    helper: 8 | 35 | 118,
+                } => r[0] = CPU,
                 Insn::Call { helper } => {
                     r[0] = world.helpers[(helper - FIRST_HELPER) as usize](
                         r[1], r[2], r[3], r[4], r[5],

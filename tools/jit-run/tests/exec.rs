@@ -402,6 +402,7 @@ fn maps_and_large_numbers() {
             stride: 8,
             max_entries: 64,
         }),
+        ..MapTarget::default()
     };
     let mut insns = Vec::new();
     for i in 0..8 {

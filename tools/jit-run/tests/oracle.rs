@@ -65,7 +65,7 @@ fn run_compiled(c: &Code, value: &mut [u64]) -> usize {
     let map = MapTarget {
         addr: 0x7000,
         value: Some(value.as_mut_ptr() as u64),
-        array: None,
+        ..MapTarget::default()
     };
     let mut after: Option<Vec<u64>> = None;
     let mut size = 0;

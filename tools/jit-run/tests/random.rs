@@ -9,6 +9,7 @@ mod generate;
 use common::*;
 use generate::*;
 use oxbpf_core::jit::{ArrayTarget, MapTarget};
+use oxbpf_jit_run::exec::CPU;
 use oxbpf_jit_run::rng::Rng;
 
 extern "C" fn mix(a: u64, b: u64, c: u64, d: u64, e: u64) -> u64 {
@@ -32,7 +33,7 @@ fn random_programs() {
     let rounds: u64 = std::env::var("JIT_ROUNDS").map_or(6000, |v| v.parse().unwrap());
     let seed: u64 = std::env::var("JIT_SEED").map_or(0, |v| v.parse().unwrap());
     let mut runs = 0;
-    let mut values = vec![0x0123_4567_89ab_cdefu64; 64];
+    let mut values = vec![0x0123_4567_89ab_cdefu64; 80];
     let mut map = |i: u64, stride, max_entries| MapTarget {
         addr: 0x7000 + i,
         value: None,
@@ -41,8 +42,18 @@ fn random_programs() {
             stride,
             max_entries,
         }),
+        per_cpu: None,
     };
-    let maps = [map(0, 8, 6), map(1, 16, 5), map(2, 24, 5)];
+    let mut maps = [map(0, 8, 6), map(1, 16, 5), map(2, 24, 5), map(3, 16, 1)];
+    // The last has a value for each CPU.
+    let mut table = vec![0u64; CPU as usize + 1];
+    table[CPU as usize] = values[40..].as_mut_ptr() as u64;
+    maps[3].array = None;
+    maps[3].per_cpu = Some(ArrayTarget {
+        base: table.as_ptr() as u64,
+        stride: 16,
+        max_entries: 5,
+    });
     for round in 0..rounds {
         let mut rng = Rng::new(1000 + seed * 1_000_000 + round);
         let c = random_code(&mut rng, &[], true);

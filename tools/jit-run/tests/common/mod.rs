@@ -111,7 +111,10 @@ fn elements(maps: &[MapTarget]) -> Vec<&'static mut [u8]> {
         // SAFETY: tests give arrays that they own, and that nothing else uses meanwhile.
         unsafe { std::slice::from_raw_parts_mut(a.base as *mut u8, len) }
     };
-    maps.iter().filter_map(|m| m.array).map(bytes).collect()
+    maps.iter()
+        .filter_map(reference::this_cpu)
+        .map(bytes)
+        .collect()
 }
 
 /// Runs `c` on each context, compiled with each set of features, and compares with the reference.

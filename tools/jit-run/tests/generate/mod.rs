@@ -24,7 +24,7 @@ pub struct Gen<'a> {
     last: Reg,
     subs: usize,
     depth: u32,
-    /// Programs may call helpers and look up in map 0, 1 and 2.
+    /// Programs may call helpers and look up in map 0 to 3.
     helpers: bool,
 }
 
@@ -249,7 +249,8 @@ impl Gen<'_> {
                 self.p.push(jmp(Cond::Ne, r, Src::Imm(0), head));
             }
             31 if self.helpers => {
-                let helper = FIRST_HELPER + self.rng.below(2) as i32;
+                // Two of ours, or one that reads a variable.
+                let helper = self.rng.pick(&[FIRST_HELPER, FIRST_HELPER + 1, 8, 35, 118]);
                 self.p.push(Insn::Call { helper });
                 self.refill(&[Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5]);
             }
@@ -302,7 +303,7 @@ impl Gen<'_> {
 
     /// A lookup in an array; the element's address is not kept.
     fn lookup(&mut self) {
-        let (key, map) = (self.off(), self.rng.below(3) as u32);
+        let (key, map) = (self.off(), self.rng.below(4) as u32);
         // Mostly in range.
         let src = if self.rng.once_in(2) {
             Src::Imm(self.rng.below(7) as i32)
@@ -376,6 +377,50 @@ impl Gen<'_> {
         }
     }
 
+    /// A short subprogram without stack and jumps.
+    fn leaf(&mut self) {
+        const REGS: [Reg; 6] = [Reg::R0, Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
+        let from = self.rng.pick(&REGS[1..]);
+        self.p.push(mov(Reg::R0, Src::Reg(from)));
+        for _ in 0..self.rng.below(16) {
+            let (dst, src, width) = (
+                self.rng.pick(&REGS),
+                self.rng.pick(&REGS),
+                self.rng.pick(&WIDTHS),
+            );
+            let src = match self.rng.once_in(2) {
+                true => Src::Reg(src),
+                false => Src::Imm(self.rng.imm()),
+            };
+            match self.rng.below(12) {
+                0..=6 => {
+                    let op = self.rng.pick(&OPS);
+                    self.p.push(Insn::Alu {
+                        op,
+                        width,
+                        dst,
+                        src,
+                    });
+                }
+                7..=8 => self.p.push(Insn::Mov { width, dst, src }),
+                9 => self.p.push(Insn::Neg { width, dst }),
+                10 => {
+                    let v = self.rng.value();
+                    self.p.extend(ld64(dst, v));
+                }
+                _ => {
+                    let helper = self.rng.pick(&[FIRST_HELPER, 8, 118]);
+                    self.p.push(Insn::Call { helper });
+                    for r in &REGS[1..] {
+                        let i = self.rng.imm();
+                        self.p.push(mov(*r, Src::Imm(i)));
+                    }
+                }
+            }
+        }
+        self.p.push(Insn::Exit);
+    }
+
     fn block(&mut self, budget: &mut u32) {
         for _ in 0..1 + self.rng.below(8) {
             if *budget == 0 {
@@ -418,8 +463,13 @@ pub fn random_code(rng: &mut Rng, start: &[Insn], calls: bool) -> Code {
     let mut starts = vec![(0, 304)];
     // Subprograms call only later ones, so that recursion ends.
     for i in 0..subs {
-        starts.push((g.p.len() as u32, 304));
         g.subs = 0;
+        if g.rng.once_in(2) {
+            starts.push((g.p.len() as u32, 0));
+            g.leaf();
+            continue;
+        }
+        starts.push((g.p.len() as u32, 304));
         let mut from = Vec::new();
         from.extend([Reg::R0, Reg::R6, Reg::R7, Reg::R8, Reg::R9]);
         for (j, r) in from.iter().enumerate() {
