@@ -50,6 +50,9 @@ impl ProgTypes {
     /// Types that see packets: `SKB` and XDP.
     pub const NET: Self = Self::SKB.and(Self::of(&[ProgType::Xdp]));
 
+    /// Types that see packets and may write them: tc and XDP.
+    pub const PACKET: Self = Self::of(&[ProgType::SchedCls, ProgType::SchedAct, ProgType::Xdp]);
+
     /// The set of these types.
     pub const fn of(types: &[ProgType]) -> Self {
         let mut bits = 0;
@@ -101,13 +104,15 @@ pub enum MapType {
     Queue = 22,
     /// Last in, first out.
     Stack = 23,
+    /// Ring buffer.
+    Ringbuf = 27,
     /// Bloom filter.
     BloomFilter = 30,
 }
 
 impl MapType {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Hash,
         Self::Array,
         Self::ProgArray,
@@ -118,6 +123,7 @@ impl MapType {
         Self::LpmTrie,
         Self::Queue,
         Self::Stack,
+        Self::Ringbuf,
         Self::BloomFilter,
     ];
 
@@ -138,6 +144,7 @@ impl MapType {
             | Self::Queue
             | Self::Stack
             | Self::BloomFilter => true,
+            Self::Ringbuf => false,
         }
     }
 
@@ -160,6 +167,7 @@ impl MapType {
             | Self::LruPercpuHash
             | Self::LpmTrie => true,
             Self::ProgArray | Self::Queue | Self::Stack | Self::BloomFilter => false,
+            Self::Ringbuf => false,
         }
     }
 }

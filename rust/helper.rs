@@ -2,8 +2,10 @@
 
 //! Helper functions: one row each, read by verifier, JIT, disassembler and documentation.
 //!
-//! A row exists exactly for the helpers whose body the module has, and for the one that the engines
-//! do themselves ([`TAIL_CALL`]), so what the verifier lets a program call is there. [`name`] knows all numbers, for messages.
+//! A row that says `NoBody` is known to the verifier but not to [`lookup`]: the module has no body
+//! for it yet, and programs that call it are refused. All others have a body, but for the one that
+//! the engines do themselves ([`TAIL_CALL`]), so what the verifier lets a program call is there.
+//! [`name`] knows all numbers, for messages.
 
 mod names;
 
@@ -14,7 +16,7 @@ use names::NAMES;
 
 /// What a helper takes in one argument register.
 ///
-/// `MemRead` and `MemWrite` are followed by the argument that holds their size.
+/// The kinds `Mem..` are followed by the argument that holds their size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arg {
     /// Not an argument: the helper takes fewer.
@@ -31,16 +33,33 @@ pub enum Arg {
     MapKey,
     /// Readable memory of the map's value size.
     MapValue,
+    /// Writable memory of the map's value size, which need not be initialised; a bloom filter
+    /// reads it.
+    MapValueOut,
     /// Readable memory of the next argument's size.
     MemRead,
     /// As `MemRead`; NULL with size 0 is allowed.
     MemReadOrNull,
     /// Writable memory of the next argument's size, which need not be initialised.
     MemWrite,
+    /// Writable and initialised memory of the next argument's size; NULL with size 0 is allowed.
+    MemWriteOrNull,
     /// Size of the memory argument before, at least 1.
     Size,
     /// Size of the memory argument before, 0 allowed.
     SizeOrZero,
+    /// A number.
+    Scalar,
+    /// The constant size of the memory that the helper returns.
+    AllocSize,
+    /// A string that ends with a zero in a map that never changes any more.
+    ConstStr,
+    /// Memory that the program got from `ringbuf_reserve` and gives back.
+    ReleaseRingMem,
+    /// The address of a subprogram.
+    Func,
+    /// A pointer into the stack, or NULL.
+    StackOrNull,
 }
 
 /// What a helper returns in `R0`.
@@ -52,6 +71,55 @@ pub enum Ret {
     Void,
     /// A pointer to a value of the map argument, or NULL.
     MapValueOrNull,
+    /// The number of a CPU.
+    Cpu,
+    /// A length up to the size argument, or a negative errno.
+    LengthOrErrno,
+    /// Memory in a ring buffer of the `AllocSize` argument's size, to be given back, or NULL.
+    RingMemOrNull,
+}
+
+/// A set of map types, by their numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapTypes(u64);
+
+impl MapTypes {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// Types with keys and values that programs look up: all kinds of hash tables and arrays.
+    pub const KEYED: Self = Self::of(&[1, 2, 5, 6, 9, 10, 11]);
+    /// Types with a value for each CPU.
+    pub const PERCPU: Self = Self::of(&[5, 6, 10]);
+    /// Types that are walked over.
+    pub const WALKED: Self = Self::of(&[1, 2, 5, 6, 9, 10]);
+    /// Arrays of programs.
+    pub const PROGS: Self = Self::of(&[3]);
+    /// Arrays of perf events.
+    pub const EVENTS: Self = Self::of(&[4]);
+    /// Tables of stack traces.
+    pub const STACKS: Self = Self::of(&[7]);
+    /// Queues and stacks.
+    pub const QUEUES: Self = Self::of(&[22, 23]);
+    /// Queues, stacks and bloom filters.
+    pub const PUSHED: Self = Self::of(&[22, 23, 30]);
+    /// Ring buffers.
+    pub const RINGS: Self = Self::of(&[27]);
+
+    /// The set of these numbers.
+    const fn of(numbers: &[u32]) -> Self {
+        let mut bits = 0;
+        let mut rest = numbers;
+        while let [first, tail @ ..] = rest {
+            bits |= 1 << (*first & 63);
+            rest = tail;
+        }
+        Self(bits)
+    }
+
+    /// Whether the type of that number is in the set.
+    pub const fn contains(self, number: u32) -> bool {
+        number < 64 && self.0 & (1 << (number & 63)) != 0
+    }
 }
 
 /// What the loader must be allowed to.
@@ -100,6 +168,16 @@ pub struct Helper {
     pub gpl_only: bool,
     /// Its memory arguments may point into the packet.
     pub pkt_access: bool,
+    /// It may move or change the packet, so that what was known of it no longer holds.
+    pub moves_packet: bool,
+    /// It changes what is in its map, so the map must be one that programs may write.
+    pub writes_map: bool,
+    /// It calls a subprogram of the program.
+    pub callback: bool,
+    /// The module can run it.
+    pub body: bool,
+    /// Types of maps that it takes.
+    pub maps: MapTypes,
     /// Program types that may call it.
     pub types: ProgTypes,
     /// What the loader must be allowed to.
@@ -118,11 +196,12 @@ const fn args(given: &[Arg]) -> [Arg; 5] {
     }
 }
 
-/// Makes the rows: `number name(arguments) -> result, flags, program types, capability;`.
+/// Makes the rows: `number name(arguments) -> result, flags, program types, capability;`, with the
+/// types of maps behind it if there is a map argument.
 macro_rules! helpers {
     ($(
         $id:literal $name:ident ( $($arg:ident),* ) -> $ret:ident,
-        [$($flag:ident),*], $types:ident, $cap:ident;
+        [$($flag:ident),*], $types:ident, $cap:ident $(, $maps:ident)?;
     )*) => {
         /// All rows in ascending order of their numbers.
         pub static HELPERS: &[Helper] = &[$(Helper {
@@ -132,6 +211,11 @@ macro_rules! helpers {
             ret: Ret::$ret,
             gpl_only: flag(&[$(Flag::$flag),*], Flag::Gpl),
             pkt_access: flag(&[$(Flag::$flag),*], Flag::Pkt),
+            moves_packet: flag(&[$(Flag::$flag),*], Flag::Moves),
+            writes_map: flag(&[$(Flag::$flag),*], Flag::Writes),
+            callback: has_func(&[$(Arg::$arg),*]),
+            body: !flag(&[$(Flag::$flag),*], Flag::NoBody),
+            maps: maps(&[$(MapTypes::$maps)?]),
             types: ProgTypes::$types,
             cap: Cap::$cap,
         }),*];
@@ -145,6 +229,33 @@ enum Flag {
     Gpl,
     /// `pkt_access`
     Pkt,
+    /// `moves_packet`
+    // No helper that the module has does yet.
+    #[allow(dead_code)]
+    Moves,
+    /// `writes_map`
+    Writes,
+    /// Not `body`
+    NoBody,
+}
+
+/// The one set that is given, or none.
+const fn maps(given: &[MapTypes]) -> MapTypes {
+    match *given {
+        [maps, ..] => maps,
+        [] => MapTypes::NONE,
+    }
+}
+
+const fn has_func(args: &[Arg]) -> bool {
+    let mut rest = args;
+    while let [first, tail @ ..] = rest {
+        if matches!(first, Arg::Func) {
+            return true;
+        }
+        rest = tail;
+    }
+    false
 }
 
 const fn flag(given: &[Flag], wanted: Flag) -> bool {
@@ -162,34 +273,65 @@ const fn flag(given: &[Flag], wanted: Flag) -> bool {
 pub const TAIL_CALL: i32 = 12;
 
 helpers! {
-    1 map_lookup_elem(ConstMap, MapKey) -> MapValueOrNull, [Pkt], ALL, None;
-    2 map_update_elem(ConstMap, MapKey, MapValue, Anything) -> Integer, [Pkt], ALL, None;
-    3 map_delete_elem(ConstMap, MapKey) -> Integer, [Pkt], ALL, None;
+    1 map_lookup_elem(ConstMap, MapKey) -> MapValueOrNull, [Pkt], ALL, None, KEYED;
+    2 map_update_elem(ConstMap, MapKey, MapValue, Anything) -> Integer,
+        [Pkt, Writes], ALL, None, KEYED;
+    3 map_delete_elem(ConstMap, MapKey) -> Integer, [Pkt, Writes], ALL, None, KEYED;
     4 probe_read(MemWrite, SizeOrZero, Anything) -> Integer, [Gpl], TRACING, None;
     5 ktime_get_ns() -> Integer, [], ALL, None;
     6 trace_printk(MemRead, Size, Unchecked, Unchecked, Unchecked) -> Integer, [Gpl], ALL, Perfmon;
     7 get_prandom_u32() -> Integer, [], ALL, None;
-    8 get_smp_processor_id() -> Integer, [], ALL, None;
-    12 tail_call(Ctx, ConstMap, Anything) -> Void, [], ALL, None;
+    8 get_smp_processor_id() -> Cpu, [], ALL, None;
+    12 tail_call(Ctx, ConstMap, Anything) -> Void, [], ALL, None, PROGS;
     14 get_current_pid_tgid() -> Integer, [], ALL, None;
     15 get_current_uid_gid() -> Integer, [], ALL, None;
     16 get_current_comm(MemWrite, Size) -> Integer, [], ALL, Perfmon;
+    22 perf_event_read(ConstMap, Anything) -> Integer, [Gpl, NoBody], ALL, Perfmon, EVENTS;
+    25 perf_event_output(Ctx, ConstMap, Anything, MemRead, SizeOrZero) -> Integer,
+        [Gpl, NoBody], ALL, None, EVENTS;
     26 skb_load_bytes(Ctx, Anything, MemWrite, Size) -> Integer, [], SKB, None;
+    27 get_stackid(Ctx, ConstMap, Anything) -> Integer, [Gpl, NoBody], TRACING, None, STACKS;
+    28 csum_diff(MemReadOrNull, SizeOrZero, MemReadOrNull, SizeOrZero, Anything) -> Integer,
+        [Pkt, NoBody], PACKET, None;
     35 get_current_task() -> Integer, [Gpl], ALL, Perfmon;
     42 get_numa_node_id() -> Integer, [], ALL, None;
-    45 probe_read_str(MemWrite, SizeOrZero, Anything) -> Integer, [Gpl], TRACING, None;
+    45 probe_read_str(MemWrite, SizeOrZero, Anything) -> LengthOrErrno, [Gpl], TRACING, None;
+    68 skb_load_bytes_relative(Ctx, Anything, MemWrite, Size, Anything) -> Integer,
+        [NoBody], SKB, None;
+    80 get_current_cgroup_id() -> Integer, [NoBody], ALL, Bpf;
+    87 map_push_elem(ConstMap, MapValue, Anything) -> Integer,
+        [Pkt, Writes, NoBody], ALL, None, PUSHED;
+    88 map_pop_elem(ConstMap, MapValueOut) -> Integer, [Writes, NoBody], ALL, None, QUEUES;
+    89 map_peek_elem(ConstMap, MapValueOut) -> Integer, [NoBody], ALL, None, PUSHED;
+    109 send_signal(Anything) -> Integer, [NoBody], ALL, Perfmon;
     112 probe_read_user(MemWrite, SizeOrZero, Anything) -> Integer, [Gpl], ALL, Perfmon;
     113 probe_read_kernel(MemWrite, SizeOrZero, Anything) -> Integer, [Gpl], ALL, Perfmon;
-    114 probe_read_user_str(MemWrite, SizeOrZero, Anything) -> Integer, [Gpl], ALL, Perfmon;
-    115 probe_read_kernel_str(MemWrite, SizeOrZero, Anything) -> Integer, [Gpl], ALL, Perfmon;
+    114 probe_read_user_str(MemWrite, SizeOrZero, Anything) -> LengthOrErrno, [Gpl], ALL, Perfmon;
+    115 probe_read_kernel_str(MemWrite, SizeOrZero, Anything) -> LengthOrErrno,
+        [Gpl], ALL, Perfmon;
     118 jiffies64() -> Integer, [], ALL, Bpf;
     125 ktime_get_boot_ns() -> Integer, [], ALL, None;
+    130 ringbuf_output(ConstMap, MemRead, SizeOrZero, Anything) -> Integer,
+        [NoBody], ALL, None, RINGS;
+    131 ringbuf_reserve(ConstMap, AllocSize, Anything) -> RingMemOrNull,
+        [NoBody], ALL, None, RINGS;
+    132 ringbuf_submit(ReleaseRingMem, Anything) -> Void, [NoBody], ALL, None;
+    133 ringbuf_discard(ReleaseRingMem, Anything) -> Void, [NoBody], ALL, None;
+    134 ringbuf_query(ConstMap, Anything) -> Integer, [NoBody], ALL, None, RINGS;
     160 ktime_get_coarse_ns() -> Integer, [], NET, None;
+    164 for_each_map_elem(ConstMap, Func, StackOrNull, Anything) -> Integer,
+        [NoBody], ALL, Bpf, KEYED;
+    173 get_func_ip(Ctx) -> Integer, [Gpl, NoBody], TRACING, None;
+    174 get_attach_cookie(Ctx) -> Integer, [NoBody], TRACING, None;
+    181 loop(Scalar, Func, StackOrNull, Anything) -> Integer, [NoBody], ALL, Bpf;
+    182 strncmp(MemRead, Size, ConstStr) -> Integer, [NoBody], ALL, None;
+    195 map_lookup_percpu_elem(ConstMap, MapKey, Anything) -> MapValueOrNull,
+        [Pkt, NoBody], ALL, None, PERCPU;
     208 ktime_get_tai_ns() -> Integer, [], ALL, None;
 }
 
-/// Rows are in ascending order, each under the name that its number has, and each size follows
-/// the memory it belongs to.
+/// Rows are in ascending order, each under the name that its number has, each size follows
+/// the memory it belongs to, and who takes a map says which.
 const _: () = {
     /// `a == b`
     const fn same(a: &str, b: &str) -> bool {
@@ -212,14 +354,19 @@ const _: () = {
         assert!(row.id > before && (row.id as usize) < NAMES.len());
         assert!(same(row.name, NAMES[row.id as usize]));
         let mut args: &[Arg] = &row.args;
+        let mut takes_map = false;
         while let [arg, more @ ..] = args {
+            takes_map |= matches!(arg, Arg::ConstMap);
             let sized = matches!(more, [Arg::Size | Arg::SizeOrZero, ..]);
             match arg {
-                Arg::MemRead | Arg::MemReadOrNull | Arg::MemWrite => assert!(sized),
+                Arg::MemRead | Arg::MemReadOrNull | Arg::MemWrite | Arg::MemWriteOrNull => {
+                    assert!(sized);
+                }
                 _ => assert!(!sized),
             }
             args = more;
         }
+        assert!(takes_map == (row.maps.0 != 0));
         before = row.id;
         rest = tail;
     }
@@ -233,7 +380,8 @@ pub fn lookup(id: i32, prog: ProgType, caps: Caps) -> Option<&'static Helper> {
     let row = HELPERS.binary_search_by_key(&id, |row| row.id).ok()?;
     HELPERS
         .get(row)
-        .filter(|row| row.types.contains(prog) && caps.has(row.cap))
+        // Unit tests ask about the others, too.
+        .filter(|row| (row.body || cfg!(test)) && row.types.contains(prog) && caps.has(row.cap))
 }
 
 /// How many arguments helper number `id` takes: 5 at most, which is also the answer for a number

@@ -141,6 +141,7 @@ impl Map {
             MapType::LpmTrie => Kind::Lpm(Lpm::new(spec)?),
             MapType::Queue => Kind::Queue(Queue::new(spec, Order::Fifo)?),
             MapType::Stack => Kind::Queue(Queue::new(spec, Order::Lifo)?),
+            MapType::Ringbuf => return Err(EINVAL),
             MapType::BloomFilter => Kind::Bloom(Bloom::new(spec)?),
             MapType::ProgArray => Kind::FdArray(FdArray::new(spec)?),
         };

@@ -80,6 +80,11 @@ pub trait Env {
     /// Reads `buf.len()` bytes at `off` of the frozen read-only value of used map `index`.
     fn read_frozen(&self, index: u32, off: u32, buf: &mut [u8]) -> bool;
 
+    /// One more than the highest number that a CPU has; no limit is known by default.
+    fn cpus(&self) -> u32 {
+        u32::MAX
+    }
+
     /// Called now and then: lets others run, and says whether the load shall end (fatal signal).
     fn interrupted(&mut self) -> bool;
 }
@@ -89,6 +94,8 @@ pub trait Env {
 pub struct Options {
     /// Type.
     pub prog_type: ProgType,
+    /// What it says that it will be attached to (`enum bpf_attach_type`).
+    pub attach_type: u32,
     /// License is compatible with the GPL.
     pub gpl: bool,
     /// The loader has CAP_PERFMON: pointers may become numbers.

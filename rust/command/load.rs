@@ -11,6 +11,7 @@ use crate::object::{MapFile, MapObject};
 use crate::prog::{self, ProgFile};
 use crate::sys::anon::{self, FileRef, Mode};
 use crate::sys::context;
+use crate::sys::cpus;
 use crate::sys::cred::{self, Cap, Uid};
 use crate::sys::shared::Shared;
 use crate::sys::user::User;
@@ -251,6 +252,10 @@ impl Env for LoadEnv {
         })
     }
 
+    fn cpus(&self) -> u32 {
+        u32::try_from(cpus::ids()).unwrap_or(u32::MAX)
+    }
+
     fn interrupted(&mut self) -> bool {
         context::breathe()
     }
@@ -328,6 +333,7 @@ pub(super) fn load(attr: &Attr) -> Result<i32> {
     let name = object_name(&a.prog_name)?;
     let options = Options {
         prog_type,
+        attach_type: a.expected_attach_type,
         gpl,
         allow_ptr_leaks: Cap::Perfmon.held(),
         bpf_capable,

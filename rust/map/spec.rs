@@ -92,6 +92,7 @@ impl MapSpec {
                 false => Ok(()),
             },
             MapType::LpmTrie => Ok(()),
+            MapType::Ringbuf => Err(EINVAL),
             MapType::ProgArray => {
                 match self.value_size == 4 && self.flags & (RDONLY_PROG | WRONLY_PROG) == 0 {
                     true => self.check_array(),
@@ -145,6 +146,7 @@ impl MapSpec {
             | MapType::PercpuArray
             | MapType::Queue
             | MapType::Stack
+            | MapType::Ringbuf
             | MapType::ProgArray => Ok(()),
         }
     }

@@ -75,13 +75,27 @@ impl Verifier<'_> {
                 map,
                 or_null: false,
             } => self.map_value_load(ptr, map, a, sx),
+            Base::RingMem {
+                size,
+                or_null: false,
+            } => {
+                self.check_memory(ptr, a.reg, a.off, a.len(), size, false)?;
+                Ok(any)
+            }
+            Base::MapKey { map } => {
+                let size = self.map(map)?.key_size;
+                self.check_memory(ptr, a.reg, a.off, a.len(), size, false)?;
+                Ok(any)
+            }
             Base::Packet(_) | Base::PacketMeta(_) => {
                 self.check_packet(ptr, a.reg, a.off, a.len(), false)?;
                 Ok(any)
             }
-            Base::ConstMap { .. } | Base::MapValue { or_null: true, .. } | Base::PacketEnd => {
-                self.invalid_access(p, a.reg)
-            }
+            Base::ConstMap { .. }
+            | Base::MapValue { or_null: true, .. }
+            | Base::RingMem { or_null: true, .. }
+            | Base::Func { .. }
+            | Base::PacketEnd => self.invalid_access(p, a.reg),
         }
     }
 
@@ -105,6 +119,20 @@ impl Verifier<'_> {
                 self.no_leak(&value, "map")?;
                 self.check_map_value(ptr, map, a.reg, a.off, a.len(), false, Dir::Write)
             }
+            Base::RingMem {
+                size,
+                or_null: false,
+            } => {
+                self.no_leak(&value, "mem")?;
+                self.check_memory(ptr, a.reg, a.off, a.len(), size, false)
+            }
+            Base::MapKey { .. } => refuse!(
+                self.log,
+                EACCES,
+                "R{} cannot write into {}",
+                a.reg.index(),
+                p.name()
+            ),
             Base::Packet(_) | Base::PacketMeta(_) => {
                 if !self.may_access_packet(Dir::Write) {
                     return refuse!(self.log, EACCES, "cannot write into packet");
@@ -112,9 +140,11 @@ impl Verifier<'_> {
                 self.no_leak(&value, "packet")?;
                 self.check_packet(ptr, a.reg, a.off, a.len(), false)
             }
-            Base::ConstMap { .. } | Base::MapValue { or_null: true, .. } | Base::PacketEnd => {
-                self.invalid_access(p, a.reg).map(|_| ())
-            }
+            Base::ConstMap { .. }
+            | Base::MapValue { or_null: true, .. }
+            | Base::RingMem { or_null: true, .. }
+            | Base::Func { .. }
+            | Base::PacketEnd => self.invalid_access(p, a.reg).map(|_| ()),
         }
     }
 
@@ -142,6 +172,9 @@ impl Verifier<'_> {
             Base::Stack { .. }
             | Base::ConstMap { .. }
             | Base::MapValue { .. }
+            | Base::RingMem { .. }
+            | Base::MapKey { .. }
+            | Base::Func { .. }
             | Base::Packet(_)
             | Base::PacketMeta(_)
             | Base::PacketEnd => Target::Plain,
@@ -170,8 +203,11 @@ impl Verifier<'_> {
             Base::Packet(_) | Base::PacketMeta(_) => ("packet ", strict, 2),
             Base::Stack { .. } => ("stack ", true, 0),
             Base::MapValue { .. } => ("value ", strict, 0),
+            Base::MapKey { .. } => ("key ", strict, 0),
             Base::Ctx => ("context ", strict, 0),
-            Base::ConstMap { .. } | Base::PacketEnd => ("", strict, 0),
+            Base::ConstMap { .. } | Base::RingMem { .. } | Base::Func { .. } | Base::PacketEnd => {
+                ("", strict, 0)
+            }
         };
         if !strict || size == 1 {
             return Ok(());
@@ -201,6 +237,19 @@ impl Verifier<'_> {
             a.off,
             size
         )
+    }
+
+    /// `len` bytes at `ptr + off` are within memory of `size` bytes.
+    pub(crate) fn check_memory(
+        &mut self,
+        ptr: &Ptr,
+        r: Reg,
+        off: i64,
+        len: i64,
+        size: u32,
+        zero_ok: bool,
+    ) -> Result {
+        self.check_region(ptr, r, off, len, i64::from(size), zero_ok, "memory")
     }
 
     /// `len` bytes at `ptr + off` are within a region of `size` bytes.

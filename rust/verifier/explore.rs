@@ -12,6 +12,7 @@ use super::log::{self, Log};
 use super::precision::{Node, Nodes};
 use super::print::{Changed, Show};
 use super::prune::{Checkpoints, Visit};
+use super::state::refs::Refs;
 use super::state::reg::{Base, Num, Ptr, Val};
 use super::state::{Pool, State};
 use super::subprog::Subprogs;
@@ -211,6 +212,7 @@ impl<'a> Verifier<'a> {
             cur: State {
                 callers: KVec::new(),
                 top,
+                refs: Refs::default(),
             },
             parent: None,
             at: 0,

@@ -108,7 +108,7 @@ impl Verifier<'_> {
             list.item(format_args!("id={}", p.id))?;
         }
         match p.base {
-            Base::ConstMap { map } | Base::MapValue { map, .. } => {
+            Base::ConstMap { map } | Base::MapValue { map, .. } | Base::MapKey { map } => {
                 if let Some(m) = self.env.map(u32::from(map)) {
                     list.item(format_args!("ks={},vs={}", m.key_size, m.value_size))?;
                 }
@@ -123,7 +123,10 @@ impl Verifier<'_> {
                 };
                 list.item(format_args!("r={}", Unum(shown as u64)))?;
             }
-            Base::Ctx | Base::Stack { .. } | Base::PacketEnd => {}
+            Base::RingMem { size, .. } => {
+                list.item(format_args!("sz={}", Unum(u64::from(size))))?;
+            }
+            Base::Ctx | Base::Stack { .. } | Base::Func { .. } | Base::PacketEnd => {}
         }
         match p.const_offset() {
             Some(0) => {}
@@ -183,6 +186,11 @@ impl Verifier<'_> {
             if spill {
                 self.write_val(out, &s.val, number)?;
             }
+        }
+        let mut before = " refs=";
+        for r in state.refs.list() {
+            write!(out, "{}{}", before, r.id)?;
+            before = ",";
         }
         out.write_str("\n")
     }

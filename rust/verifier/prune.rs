@@ -341,10 +341,14 @@ impl Verifier<'_> {
 
     /// Whether the current state is contained in (or the same as) `old`.
     fn equal(&self, old: &State, strict: Strict, ids: &mut IdMap) -> bool {
-        if old.callers.len() != self.cur.callers.len() {
+        let (held, now) = (old.refs.list(), self.cur.refs.list());
+        if old.callers.len() != self.cur.callers.len() || held.len() != now.len() {
             return false;
         }
         ids.clear();
+        if !held.iter().zip(now).all(|(o, c)| ids.same(o.id, c.id)) {
+            return false;
+        }
         old.frames()
             .zip(self.cur.frames())
             .all(|(o, c)| self.frames_equal(o, c, strict, ids))
@@ -530,7 +534,9 @@ fn ptrs_equal(old: &Ptr, cur: &Ptr, strict: Strict, ids: &mut IdMap) -> bool {
                 && cur.var.is_subset_of(&old.var)
                 && ids.same(old.id, cur.id)
         }
-        (Base::MapValue { .. }, Base::MapValue { .. }) => {
+        (Base::MapValue { .. }, Base::MapValue { .. })
+        | (Base::RingMem { .. }, Base::RingMem { .. })
+        | (Base::MapKey { .. }, Base::MapKey { .. }) => {
             old.base == cur.base
                 && (if old.fixed == cur.fixed {
                     cur.var.is_subset_of(&old.var)
@@ -544,6 +550,9 @@ fn ptrs_equal(old: &Ptr, cur: &Ptr, strict: Strict, ids: &mut IdMap) -> bool {
             | Base::Stack { .. }
             | Base::ConstMap { .. }
             | Base::MapValue { .. }
+            | Base::RingMem { .. }
+            | Base::MapKey { .. }
+            | Base::Func { .. }
             | Base::Packet(_)
             | Base::PacketMeta(_)
             | Base::PacketEnd,

@@ -3,11 +3,13 @@
 //! The abstract machine state at one point of one path.
 
 pub(crate) mod frame;
+pub(crate) mod refs;
 pub(crate) mod reg;
 pub(crate) mod stack;
 
 use frame::Frame;
 use kernel::prelude::*;
+use refs::Refs;
 use reg::{Regs, Val};
 
 /// All call frames.
@@ -17,6 +19,8 @@ pub(crate) struct State {
     pub(crate) callers: KVec<KBox<Frame>>,
     /// The running frame.
     pub(crate) top: KBox<Frame>,
+    /// What the program holds and must give back.
+    pub(crate) refs: Refs,
 }
 
 /// Frames that are not in use, kept to save allocations.
@@ -62,6 +66,7 @@ impl Pool {
         Ok(State {
             callers,
             top: self.copy_frame(&s.top)?,
+            refs: s.refs.copy()?,
         })
     }
 

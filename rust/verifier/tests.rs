@@ -2,6 +2,8 @@
 
 //! Whole programs: what is accepted, what is refused, and with which words.
 
+mod refs;
+
 use super::*;
 use crate::isa::RawInsn;
 use std::string::String;
@@ -15,6 +17,8 @@ struct World {
 const HASH_8_48: i32 = 1;
 const ARRAY_48: i32 = 2;
 const ARRAY_RDONLY: i32 = 3;
+const RING: i32 = 4;
+const QUEUE: i32 = 5;
 
 fn facts(fd: i32) -> Option<MapFacts> {
     let hash = MapFacts {
@@ -40,6 +44,19 @@ fn facts(fd: i32) -> Option<MapFacts> {
         ARRAY_RDONLY => Some(MapFacts {
             rdonly_prog: true,
             ..array
+        }),
+        RING => Some(MapFacts {
+            ty: MapType::Ringbuf,
+            key_size: 0,
+            value_size: 0,
+            max_entries: 4096,
+            ..hash
+        }),
+        QUEUE => Some(MapFacts {
+            ty: MapType::Queue,
+            key_size: 0,
+            value_size: 16,
+            ..hash
         }),
         _ => None,
     }
@@ -78,6 +95,7 @@ impl Env for World {
 fn options(prog_type: ProgType) -> Options {
     Options {
         prog_type,
+        attach_type: 0,
         gpl: true,
         allow_ptr_leaks: true,
         bpf_capable: true,

@@ -3,6 +3,7 @@
 //! What an instruction does to the state, by concern.
 
 mod alu;
+mod arg;
 mod branch;
 mod call;
 mod imm;

@@ -30,6 +30,20 @@ pub enum Place {
         /// It may be NULL.
         or_null: bool,
     },
+    /// Memory in a ring buffer.
+    RingMem {
+        /// Bytes.
+        size: u32,
+        /// It may be NULL.
+        or_null: bool,
+    },
+    /// A key of a map.
+    MapKey {
+        /// Index in the used maps.
+        map: usize,
+    },
+    /// A subprogram.
+    Func,
     /// The packet; offset 0 is its first byte.
     Packet,
     /// The packet's metadata.
@@ -71,6 +85,9 @@ impl Seen {
                 map: map.into(),
                 or_null,
             },
+            Base::RingMem { size, or_null } => Place::RingMem { size, or_null },
+            Base::MapKey { map } => Place::MapKey { map: map.into() },
+            Base::Func { .. } => Place::Func,
             Base::Packet(_) => Place::Packet,
             Base::PacketMeta(_) => Place::PacketMeta,
             Base::PacketEnd => Place::PacketEnd,

@@ -51,12 +51,31 @@ impl Verifier<'_> {
                 map,
                 or_null: false,
             } => self.check_map_value(p, map, r, 0, len, zero_ok, dir)?,
+            Base::RingMem {
+                size,
+                or_null: false,
+            } => self.check_memory(p, r, 0, len, size, zero_ok)?,
+            Base::MapKey { map } => {
+                if dir == Dir::Write {
+                    return refuse!(
+                        self.log,
+                        EACCES,
+                        "R{} cannot write into {}",
+                        r.index(),
+                        v.name()
+                    );
+                }
+                let size = self.map(map)?.key_size;
+                self.check_memory(p, r, 0, len, size, false)?;
+            }
             Base::Stack { frame } => {
                 return self.helper_stack(v, r, usize::from(frame), len, dir, zero_ok, raw);
             }
             Base::Ctx
             | Base::ConstMap { .. }
             | Base::MapValue { or_null: true, .. }
+            | Base::RingMem { or_null: true, .. }
+            | Base::Func { .. }
             | Base::PacketEnd => return self.not_memory(v, r),
         }
         Ok(None)

@@ -105,6 +105,25 @@ pub(crate) enum Base {
         /// It may be NULL.
         or_null: bool,
     },
+    /// Memory in a ring buffer, to be given back.
+    RingMem {
+        /// Bytes.
+        size: u32,
+        /// It may be NULL.
+        or_null: bool,
+    },
+    /// A key of a map, for a callback.
+    #[allow(dead_code)]
+    MapKey {
+        /// Index in the used maps.
+        map: u16,
+    },
+    /// A subprogram.
+    #[allow(dead_code)]
+    Func {
+        /// Its first slot.
+        start: u32,
+    },
     /// Packet data.
     Packet(Range),
     /// Packet metadata, which end where the packet data start.
@@ -126,7 +145,17 @@ impl Base {
 
     /// The pointer may be NULL.
     pub(crate) fn or_null(&self) -> bool {
-        matches!(self, Base::MapValue { or_null: true, .. })
+        matches!(
+            self,
+            Base::MapValue { or_null: true, .. } | Base::RingMem { or_null: true, .. }
+        )
+    }
+
+    /// It is known by now that the pointer is not NULL.
+    pub(crate) fn set_not_null(&mut self) {
+        if let Base::MapValue { or_null, .. } | Base::RingMem { or_null, .. } = self {
+            *or_null = false;
+        }
     }
 
     /// The log's word for it.
@@ -137,6 +166,10 @@ impl Base {
             Base::ConstMap { .. } => "map_ptr",
             Base::MapValue { or_null: false, .. } => "map_value",
             Base::MapValue { or_null: true, .. } => "map_value_or_null",
+            Base::RingMem { or_null: false, .. } => "ringbuf_mem",
+            Base::RingMem { or_null: true, .. } => "ringbuf_mem_or_null",
+            Base::MapKey { .. } => "map_key",
+            Base::Func { .. } => "func",
             Base::Packet(_) => "pkt",
             Base::PacketMeta(_) => "pkt_meta",
             Base::PacketEnd => "pkt_end",

@@ -93,6 +93,19 @@ impl Slot {
         }
         self.val = Val::NotInit;
     }
+
+    /// Forgets the spilled register, whose value is nothing any more. Its bytes become any data for
+    /// who may see pointers as numbers, and for others unreadable: the bits are still there.
+    pub(crate) fn invalidate(&mut self, allow_ptr_leaks: bool) {
+        if !allow_ptr_leaks {
+            for b in &mut self.bytes {
+                if matches!(b, Byte::Spill) {
+                    *b = Byte::Invalid;
+                }
+            }
+        }
+        self.scrub();
+    }
 }
 
 /// The slots of one call frame.

@@ -300,12 +300,8 @@ impl Taught {
             Taught::Null { id, when } => mark_null(s, *id, holds == *when),
             Taught::NotNull { reg, when } => {
                 if holds == *when {
-                    if let Val::Ptr(Ptr {
-                        base: Base::MapValue { or_null, .. },
-                        ..
-                    }) = &mut s.top.regs[*reg]
-                    {
-                        *or_null = false;
+                    if let Val::Ptr(p) = &mut s.top.regs[*reg] {
+                        p.base.set_not_null();
                     }
                 }
             }
@@ -342,9 +338,13 @@ fn never_null(p: &Ptr) -> bool {
         return false;
     }
     match p.base {
-        Base::MapValue { or_null, .. } => !or_null,
-        Base::ConstMap { .. } => true,
-        Base::Ctx | Base::Stack { .. } | Base::Packet(_) | Base::PacketMeta(_) => false,
+        Base::MapValue { or_null, .. } | Base::RingMem { or_null, .. } => !or_null,
+        Base::ConstMap { .. } | Base::MapKey { .. } => true,
+        Base::Func { .. }
+        | Base::Ctx
+        | Base::Stack { .. }
+        | Base::Packet(_)
+        | Base::PacketMeta(_) => false,
         Base::PacketEnd => false,
     }
 }
@@ -382,14 +382,18 @@ fn packet_outcome(cond: Cond, p: &Ptr, q: &Ptr) -> Option<bool> {
 
 /// Every copy of the nullable pointer `id` is NULL, or is not.
 fn mark_null(s: &mut State, id: u32, null: bool) {
+    if null {
+        // What is NULL need not be given back.
+        s.refs.release(id);
+    }
     // The closure never fails.
     let _ = s.for_each(|v| {
         if let Val::Ptr(p) = v {
             if p.base.or_null() && p.id == id {
                 if null {
                     *v = Val::constant(0);
-                } else if let Base::MapValue { or_null, .. } = &mut p.base {
-                    *or_null = false;
+                } else {
+                    p.base.set_not_null();
                 }
             }
         }

@@ -2,10 +2,10 @@
 
 //! Calls of helpers and subprograms, and returns.
 
+use super::arg::{always_there, Call, ARGS};
 use crate::abi::{MapType, ProgType, MAX_FRAMES};
-use crate::helper::{self, Arg, Helper, Ret, TAIL_CALL};
+use crate::helper::{self, Helper, Ret, TAIL_CALL};
 use crate::isa::Reg;
-use crate::verifier::access::{Dir, Overwrite};
 use crate::verifier::domain::scalar::Scalar;
 use crate::verifier::error::refuse;
 use crate::verifier::explore::{Flow, Verifier};
@@ -15,85 +15,20 @@ use kernel::prelude::*;
 
 /// Registers that a call leaves without a value.
 const CALLER_SAVED: [Reg; 6] = [Reg::R0, Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
-/// Registers that arguments are passed in.
-const ARGS: [Reg; 5] = [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
-
+/// `BPF_FUNC_map_lookup_elem`
+const MAP_LOOKUP_ELEM: i32 = 1;
+/// `BPF_CGROUP_INET_EGRESS`
+const CGROUP_INET_EGRESS: u32 = 1;
+/// `BPF_TRACE_KPROBE_MULTI`
+const KPROBE_MULTI: u32 = 42;
+/// `BPF_TRACE_KPROBE_SESSION`
+const KPROBE_SESSION: u32 = 56;
+/// `BPF_TRACE_UPROBE_SESSION`
+const UPROBE_SESSION: u32 = 57;
+/// `BPF_FUNC_get_func_ip`
+const GET_FUNC_IP: i32 = 173;
 /// Greatest error number.
 const MAX_ERRNO: i64 = 4095;
-
-/// Pointers that may be passed as memory, as the log lists them.
-const MEMORY_TYPES: &str =
-    "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_, ctx";
-
-/// What the arguments checked so far said.
-#[derive(Default)]
-struct Call {
-    map: Option<u16>,
-    key: Option<u32>,
-    over: [Option<Overwrite>; 5],
-    max_size: i64,
-}
-
-/// Helpers that may move or change the packet, so that what was known of it no longer holds.
-fn moves_packet(name: &str) -> bool {
-    matches!(
-        name,
-        "clone_redirect"
-            | "l3_csum_replace"
-            | "l4_csum_replace"
-            | "lwt_push_encap"
-            | "lwt_seg6_action"
-            | "lwt_seg6_adjust_srh"
-            | "lwt_seg6_store_bytes"
-            | "msg_pop_data"
-            | "msg_pull_data"
-            | "msg_push_data"
-            | "skb_adjust_room"
-            | "skb_change_head"
-            | "skb_change_proto"
-            | "skb_change_tail"
-            | "skb_pull_data"
-            | "skb_store_bytes"
-            | "skb_vlan_pop"
-            | "skb_vlan_push"
-            | "store_hdr_opt"
-            | "xdp_adjust_head"
-            | "xdp_adjust_meta"
-            | "xdp_adjust_tail"
-    )
-}
-
-/// Whether the helper of that name takes maps of that type.
-fn map_fits(ty: MapType, helper: &str) -> bool {
-    match ty {
-        MapType::ProgArray => helper == "tail_call",
-        MapType::Queue | MapType::Stack => {
-            matches!(helper, "map_push_elem" | "map_pop_elem" | "map_peek_elem")
-        }
-        MapType::BloomFilter => matches!(helper, "map_push_elem" | "map_peek_elem"),
-        MapType::PercpuHash | MapType::PercpuArray | MapType::LruPercpuHash => {
-            is_general(helper) || helper == "map_lookup_percpu_elem"
-        }
-        MapType::Hash | MapType::Array | MapType::LruHash | MapType::LpmTrie => is_general(helper),
-    }
-}
-
-/// Helpers that take maps of all types which have keys and values.
-fn is_general(helper: &str) -> bool {
-    matches!(
-        helper,
-        "map_lookup_elem" | "map_update_elem" | "map_delete_elem" | "for_each_map_elem"
-    )
-}
-
-/// Arrays have a value for each index below their size.
-fn always_there(ty: MapType) -> bool {
-    matches!(ty, MapType::Array | MapType::PercpuArray)
-}
-
-fn is_packet(v: &Val) -> bool {
-    matches!(v, Val::Ptr(p) if p.base.is_packet_any())
-}
 
 impl Verifier<'_> {
     /// Calls helper number `id`.
@@ -111,7 +46,7 @@ impl Verifier<'_> {
                 None => refuse!(self.log, EINVAL, "invalid func unknown#{}", id),
             };
         };
-        if row.gpl_only && !self.options.gpl {
+        if row.gpl_only && !self.options.gpl && !self.free_here(row) {
             return refuse!(
                 self.log,
                 EINVAL,
@@ -122,6 +57,7 @@ impl Verifier<'_> {
         for i in 0..ARGS.len() {
             self.check_arg(row, i, &mut call)?;
         }
+        self.check_map_write(row, &call)?;
         if id == TAIL_CALL && self.map(call.map.ok_or(EFAULT)?)?.ty != MapType::ProgArray {
             self.log
                 .put(format_args!("expected prog array map for tail call"));
@@ -130,6 +66,17 @@ impl Verifier<'_> {
         self.check_map_helper(row, &call)?;
         if id == TAIL_CALL {
             call.key = self.tail_index(&call)?;
+            self.check_leak("tail_call")?;
+        }
+        if row.id == GET_FUNC_IP && self.options.prog_type != ProgType::Kprobe {
+            return refuse!(
+                self.log,
+                ENOTSUPP,
+                "func bpf_{}#{} not supported for program type {}",
+                row.name,
+                row.id,
+                self.options.prog_type as u32
+            );
         }
         let (map, key) = (call.map, call.key);
         self.learn(|l| {
@@ -139,7 +86,10 @@ impl Verifier<'_> {
         for o in call.over.into_iter().flatten() {
             self.overwrite(o)?;
         }
-        if moves_packet(row.name) {
+        if let Some(id) = call.release {
+            self.release(id)?;
+        }
+        if row.moves_packet {
             self.forget_packet()?;
         }
         self.clobber_caller_saved();
@@ -177,21 +127,32 @@ impl Verifier<'_> {
         self.exit()
     }
 
+    /// Programs on many kprobes may ask for the function's address whatever their license.
+    fn free_here(&self, row: &Helper) -> bool {
+        row.id == GET_FUNC_IP
+            && self.options.prog_type == ProgType::Kprobe
+            && matches!(self.options.attach_type, KPROBE_MULTI | KPROBE_SESSION)
+    }
+
     fn returned(&mut self, row: &Helper, call: &Call) -> Result<Val> {
         Ok(match row.ret {
-            Ret::Integer => match row.name {
-                "probe_read_str" | "probe_read_kernel_str" | "probe_read_user_str" => {
-                    Val::Scalar(Num::fresh(Scalar::signed_range(-MAX_ERRNO, call.max_size)))
-                }
-                _ => Val::unknown(),
-            },
+            Ret::Integer => Val::unknown(),
+            Ret::Cpu => {
+                let last = u64::from(self.env.cpus().saturating_sub(1));
+                Val::Scalar(Num::fresh(Scalar::unsigned_range(0, last)))
+            }
+            Ret::LengthOrErrno => {
+                Val::Scalar(Num::fresh(Scalar::signed_range(-MAX_ERRNO, call.max_size)))
+            }
             Ret::Void => Val::NotInit,
             Ret::MapValueOrNull => {
                 let map = call.map.ok_or(EFAULT)?;
                 let facts = self.map(map)?;
-                // An array has a value for each index below its size.
-                let certain =
-                    always_there(facts.ty) && call.key.is_some_and(|k| k < facts.max_entries);
+                // An array has a value for each index below its size, on this CPU; which other CPUs
+                // there are is not known.
+                let certain = row.id == MAP_LOOKUP_ELEM
+                    && always_there(facts.ty)
+                    && call.key.is_some_and(|k| k < facts.max_entries);
                 let mut p = Ptr::new(Base::MapValue {
                     map,
                     or_null: !certain,
@@ -201,152 +162,40 @@ impl Verifier<'_> {
                 }
                 Val::Ptr(p)
             }
+            Ret::RingMemOrNull => {
+                let mut p = Ptr::new(Base::RingMem {
+                    size: call.alloc,
+                    or_null: true,
+                });
+                p.id = self.new_id();
+                self.cur.refs.acquire(p.id, self.at)?;
+                Val::Ptr(p)
+            }
         })
     }
 
-    /// Checks argument number `i`.
-    fn check_arg(&mut self, row: &Helper, i: usize, call: &mut Call) -> Result {
-        let Some((&arg, &r)) = row.args.get(i).zip(ARGS.get(i)) else {
+    /// What identity `id` stands for is given back: every pointer to it points nowhere.
+    fn release(&mut self, id: u32) -> Result {
+        if !self.cur.refs.release(id) {
             return Err(EFAULT);
-        };
-        if matches!(arg, Arg::None | Arg::Unchecked) {
-            return Ok(());
         }
-        let v = self.read(r)?;
-        if arg == Arg::Anything {
-            if self.leaks(&v) {
-                return refuse!(
-                    self.log,
-                    EACCES,
-                    "R{} leaks addr into helper function",
-                    r.index()
-                );
-            }
-            return Ok(());
-        }
-        if let Val::Ptr(p) = &v {
-            if p.base.is_packet() && !(row.pkt_access && self.may_access_packet(Dir::Read)) {
-                return refuse!(
-                    self.log,
-                    EACCES,
-                    "helper access to the packet is not allowed"
-                );
-            }
-        }
-        match arg {
-            Arg::None | Arg::Anything | Arg::Unchecked => Ok(()),
-            Arg::Ctx => match &v {
-                Val::Ptr(p) if p.base == Base::Ctx => self.check_unmodified(p, r),
-                _ => self.wrong_type(&v, r, "ctx"),
-            },
-            Arg::ConstMap => match &v {
-                Val::Ptr(p) => match p.base {
-                    Base::ConstMap { map } => {
-                        call.map = Some(map);
-                        self.check_unmodified(p, r)
-                    }
-                    _ => self.wrong_type(&v, r, "map_ptr"),
-                },
-                Val::Scalar(_) | Val::NotInit => self.wrong_type(&v, r, "map_ptr"),
-            },
-            Arg::MapKey => {
-                self.check_memory_type(&v, r)?;
-                let facts = self.map(call.map.ok_or(EFAULT)?)?;
-                let size = i64::from(facts.key_size);
-                self.helper_memory(&v, r, size, Dir::Read, false, false)?;
-                if always_there(facts.ty) && size == 4 {
-                    call.key = self.constant_key(&v)?;
-                }
-                Ok(())
-            }
-            Arg::MapValue => {
-                self.check_memory_type(&v, r)?;
-                let size = i64::from(self.map(call.map.ok_or(EFAULT)?)?.value_size);
-                self.helper_memory(&v, r, size, Dir::Read, false, false)?;
-                Ok(())
-            }
-            // The access is checked with the size, which is the next argument.
-            Arg::MemRead | Arg::MemWrite => self.check_memory_type(&v, r),
-            Arg::MemReadOrNull => {
-                if v.is_zero() {
-                    return self.mark(&v);
-                }
-                self.check_memory_type(&v, r)
-            }
-            Arg::Size | Arg::SizeOrZero => {
-                if !matches!(v, Val::Scalar(_)) {
-                    return self.wrong_type(&v, r, "scalar");
-                }
-                let before = i.checked_sub(1).ok_or(EFAULT)?;
-                let (Some(&memory_arg), Some(&memory_reg)) =
-                    (row.args.get(before), ARGS.get(before))
-                else {
-                    return Err(EFAULT);
-                };
-                let memory = *self.reg(memory_reg);
-                let write = memory_arg == Arg::MemWrite;
-                let dir = if write { Dir::Write } else { Dir::Read };
-                let (over, most) = self.helper_sized(
-                    &memory,
-                    memory_reg,
-                    &v,
-                    r,
-                    dir,
-                    arg == Arg::SizeOrZero,
-                    write,
-                )?;
-                if let Some(o) = call.over.get_mut(i) {
-                    *o = over;
-                }
-                call.max_size = most;
-                Ok(())
-            }
-        }
+        self.forget_pointers(|p| p.id == id)
     }
 
-    /// The value is of a type that can be memory.
-    fn check_memory_type(&mut self, v: &Val, r: Reg) -> Result {
-        match v {
-            Val::Ptr(p) => match p.base {
-                Base::Stack { .. }
-                | Base::MapValue { or_null: false, .. }
-                | Base::Packet(_)
-                | Base::PacketMeta(_) => Ok(()),
-                Base::Ctx => self.check_unmodified(p, r),
-                Base::ConstMap { .. } | Base::MapValue { or_null: true, .. } | Base::PacketEnd => {
-                    self.wrong_type(v, r, MEMORY_TYPES)
-                }
-            },
-            Val::Scalar(_) | Val::NotInit => self.wrong_type(v, r, MEMORY_TYPES),
-        }
-    }
-
-    fn wrong_type(&mut self, v: &Val, r: Reg, expected: &str) -> Result {
-        refuse!(
-            self.log,
-            EACCES,
-            "R{} type={} expected={}",
-            r.index(),
-            v.name(),
-            expected
-        )
-    }
-
-    /// Maps of some types are for some helpers only, and some helpers for some maps only.
-    fn check_map_helper(&mut self, row: &Helper, call: &Call) -> Result {
-        let Some(map) = call.map else { return Ok(()) };
-        let ty = self.map(map)?.ty;
-        if map_fits(ty, row.name) {
+    /// Nothing that must be given back is held where the program may end.
+    ///
+    /// In a subprogram that is no matter: the callers go on.
+    pub(super) fn check_leak(&mut self, what: &str) -> Result {
+        if self.depth() > 0 || self.cur.refs.list().is_empty() {
             return Ok(());
         }
-        refuse!(
-            self.log,
-            EINVAL,
-            "cannot pass map_type {} into func bpf_{}#{}",
-            ty as u32,
-            row.name,
-            row.id
-        )
+        for r in self.cur.refs.list() {
+            self.log.line(format_args!(
+                "Unreleased reference id={} alloc_insn={}",
+                r.id, r.at
+            ));
+        }
+        refuse!(self.log, EINVAL, "{} would lead to reference leak", what)
     }
 
     /// After a call `R0` to `R5` hold nothing.
@@ -357,23 +206,26 @@ impl Verifier<'_> {
     }
 
     /// The packet may lie somewhere else now: pointers into it point nowhere.
-    fn forget_packet(&mut self) -> Result {
+    pub(super) fn forget_packet(&mut self) -> Result {
+        self.forget_pointers(|p| p.base.is_packet_any())
+    }
+
+    /// Pointers of that kind are none any more: numbers for who may see pointers as such.
+    fn forget_pointers(&mut self, gone: impl Fn(&Ptr) -> bool) -> Result {
         self.changed = Changed::ALL;
-        let gone = if self.options.allow_ptr_leaks {
-            Val::unknown()
-        } else {
-            Val::NotInit
-        };
+        let leaks = self.options.allow_ptr_leaks;
+        let new = if leaks { Val::unknown() } else { Val::NotInit };
+        let is_gone = |v: &Val| matches!(v, Val::Ptr(p) if gone(p));
         for depth in 0..=self.depth() {
             let f = self.cur.frame_mut(depth).ok_or(EFAULT)?;
             for v in f.regs.values_mut() {
-                if is_packet(v) {
-                    *v = gone;
+                if is_gone(v) {
+                    *v = new;
                 }
             }
             for s in f.stack.slots_mut() {
-                if s.is_spill() && is_packet(&s.val) {
-                    s.scrub();
+                if s.is_spill() && is_gone(&s.val) {
+                    s.invalidate(leaks);
                 }
             }
         }
@@ -419,14 +271,26 @@ impl Verifier<'_> {
         if self.depth() > 0 {
             return self.return_to_caller();
         }
+        self.check_leak("BPF_EXIT instruction in main prog")?;
         let v = self.read(Reg::R0)?;
         if self.leaks(&v) {
             return refuse!(self.log, EACCES, "R0 leaks addr as return value");
         }
-        if self.options.prog_type == ProgType::CgroupSkb {
-            self.check_result(&v, 0, 1)?;
+        if let Some(most) = self.greatest_result() {
+            self.check_result(&v, 0, most)?;
         }
         Ok(Flow::End)
+    }
+
+    /// The greatest result that programs of this type may have, if it matters.
+    fn greatest_result(&self) -> Option<i64> {
+        match (self.options.prog_type, self.options.attach_type) {
+            // Bit 1 says that the network is congested, which only who sends can make use of.
+            (ProgType::CgroupSkb, CGROUP_INET_EGRESS) => Some(3),
+            (ProgType::CgroupSkb, _) => Some(1),
+            (ProgType::Kprobe, KPROBE_SESSION | UPROBE_SESSION) => Some(1),
+            _ => None,
+        }
     }
 
     /// The program's result is within `min..=max`.

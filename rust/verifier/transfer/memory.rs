@@ -156,6 +156,9 @@ impl Verifier<'_> {
                 Base::Stack { .. }
                 | Base::ConstMap { .. }
                 | Base::MapValue { .. }
+                | Base::RingMem { .. }
+                | Base::MapKey { .. }
+                | Base::Func { .. }
                 | Base::PacketEnd => false,
             },
             Val::Scalar(_) | Val::NotInit => false,

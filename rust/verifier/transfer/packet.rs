@@ -34,6 +34,7 @@ impl Verifier<'_> {
         if ctx.base != Base::Ctx {
             return self.not_skb();
         }
+        self.check_leak("BPF_LD_[ABS|IND]")?;
         if let Some(r) = index {
             self.read(r)?;
         }

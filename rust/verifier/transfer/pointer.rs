@@ -53,6 +53,9 @@ impl Verifier<'_> {
             Base::Ctx
             | Base::Stack { .. }
             | Base::MapValue { .. }
+            | Base::RingMem { .. }
+            | Base::MapKey { .. }
+            | Base::Func { .. }
             | Base::Packet(_)
             | Base::PacketMeta(_) => true,
             Base::ConstMap { .. } => known == Some(0) && op == AluOp::Add,
@@ -148,6 +151,9 @@ impl Verifier<'_> {
             | Base::Stack { .. }
             | Base::ConstMap { .. }
             | Base::MapValue { .. }
+            | Base::RingMem { .. }
+            | Base::MapKey { .. }
+            | Base::Func { .. }
             | Base::PacketEnd => {}
         }
         self.check_sum(name, &new)?;

@@ -133,6 +133,11 @@ impl Env for World<'_> {
         false
     }
 
+    fn cpus(&self) -> u32 {
+        // As many as the test that asks expects at most.
+        8
+    }
+
     fn interrupted(&mut self) -> bool {
         false
     }
@@ -159,6 +164,7 @@ pub fn run(t: &Test, ty: ProgType, loader: Loader, level: u32) -> Outcome {
     };
     let options = Options {
         prog_type: ty,
+        attach_type: t.attach_type,
         gpl: true,
         allow_ptr_leaks: root,
         bpf_capable: root,

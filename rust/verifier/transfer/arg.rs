@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Arguments of helpers: each against the row's kind.
+
+use crate::abi::MapType;
+use crate::helper::{Arg, Helper};
+use crate::isa::Reg;
+use crate::verifier::access::{Dir, Overwrite};
+use crate::verifier::error::refuse;
+use crate::verifier::explore::Verifier;
+use crate::verifier::state::reg::{Base, Ptr, Val};
+use kernel::prelude::*;
+
+/// Registers that arguments are passed in.
+pub(super) const ARGS: [Reg; 5] = [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
+
+/// Pointers that may be passed as memory, as the log lists them.
+const MEMORY_TYPES: &str =
+    "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_, ctx";
+
+/// What the arguments checked so far said.
+#[derive(Default)]
+pub(super) struct Call {
+    /// The map.
+    pub(super) map: Option<u16>,
+    /// First four bytes of the key, if they are known.
+    pub(super) key: Option<u32>,
+    /// What the helper overwrites on the stack.
+    pub(super) over: [Option<Overwrite>; 5],
+    /// The greatest size of the last memory argument.
+    pub(super) max_size: i64,
+    /// The size of the memory that it returns.
+    pub(super) alloc: u32,
+    /// What is given back.
+    pub(super) release: Option<u32>,
+    /// First slot of the callback.
+    pub(super) func: Option<u32>,
+}
+
+/// Arrays have a value for each index below their size.
+pub(super) fn always_there(ty: MapType) -> bool {
+    matches!(ty, MapType::Array | MapType::PercpuArray)
+}
+
+impl Verifier<'_> {
+    /// Checks argument number `i`.
+    pub(super) fn check_arg(&mut self, row: &Helper, i: usize, call: &mut Call) -> Result {
+        let Some((&arg, &r)) = row.args.get(i).zip(ARGS.get(i)) else {
+            return Err(EFAULT);
+        };
+        if matches!(arg, Arg::None | Arg::Unchecked) {
+            return Ok(());
+        }
+        let v = self.read(r)?;
+        if arg == Arg::Anything {
+            if self.leaks(&v) {
+                return refuse!(
+                    self.log,
+                    EACCES,
+                    "R{} leaks addr into helper function",
+                    r.index()
+                );
+            }
+            return Ok(());
+        }
+        if let Val::Ptr(p) = &v {
+            if p.base.is_packet() && !(row.pkt_access && self.may_access_packet(Dir::Read)) {
+                return refuse!(
+                    self.log,
+                    EACCES,
+                    "helper access to the packet is not allowed"
+                );
+            }
+        }
+        match arg {
+            Arg::None | Arg::Anything | Arg::Unchecked => Ok(()),
+            Arg::Ctx => match &v {
+                Val::Ptr(p) if p.base == Base::Ctx => self.check_unmodified(p, r),
+                _ => self.wrong_type(&v, r, "ctx"),
+            },
+            Arg::ConstMap => match &v {
+                Val::Ptr(p) => match p.base {
+                    Base::ConstMap { map } => {
+                        call.map = Some(map);
+                        self.check_unmodified(p, r)
+                    }
+                    _ => self.wrong_type(&v, r, "map_ptr"),
+                },
+                Val::Scalar(_) | Val::NotInit => self.wrong_type(&v, r, "map_ptr"),
+            },
+            Arg::MapKey => {
+                self.check_memory_type(&v, r)?;
+                let facts = self.map(call.map.ok_or(EFAULT)?)?;
+                let size = i64::from(facts.key_size);
+                self.helper_memory(&v, r, size, Dir::Read, false, false)?;
+                if always_there(facts.ty) && size == 4 {
+                    call.key = self.constant_key(&v)?;
+                }
+                Ok(())
+            }
+            Arg::MapValue | Arg::MapValueOut => {
+                self.check_memory_type(&v, r)?;
+                let facts = self.map(call.map.ok_or(EFAULT)?)?;
+                let size = i64::from(facts.value_size);
+                let out = arg == Arg::MapValueOut && facts.ty != MapType::BloomFilter;
+                let dir = if out { Dir::Write } else { Dir::Read };
+                let over = self.helper_memory(&v, r, size, dir, false, out)?;
+                if let Some(o) = call.over.get_mut(i) {
+                    *o = over;
+                }
+                Ok(())
+            }
+            // The access is checked with the size, which is the next argument.
+            Arg::MemRead | Arg::MemWrite => self.check_memory_type(&v, r),
+            Arg::MemReadOrNull | Arg::MemWriteOrNull => {
+                if v.is_zero() {
+                    return self.mark(&v);
+                }
+                self.check_memory_type(&v, r)
+            }
+            Arg::Size | Arg::SizeOrZero => {
+                if !matches!(v, Val::Scalar(_)) {
+                    return self.wrong_type(&v, r, "scalar");
+                }
+                let before = i.checked_sub(1).ok_or(EFAULT)?;
+                let (Some(&memory_arg), Some(&memory_reg)) =
+                    (row.args.get(before), ARGS.get(before))
+                else {
+                    return Err(EFAULT);
+                };
+                let memory = *self.reg(memory_reg);
+                let raw = memory_arg == Arg::MemWrite;
+                let dir = if raw || memory_arg == Arg::MemWriteOrNull {
+                    Dir::Write
+                } else {
+                    Dir::Read
+                };
+                let (over, most) = self.helper_sized(
+                    &memory,
+                    memory_reg,
+                    &v,
+                    r,
+                    dir,
+                    arg == Arg::SizeOrZero,
+                    raw,
+                )?;
+                if let Some(o) = call.over.get_mut(i) {
+                    *o = over;
+                }
+                call.max_size = most;
+                Ok(())
+            }
+            Arg::Scalar => match &v {
+                Val::Scalar(_) => Ok(()),
+                Val::Ptr(_) | Val::NotInit => self.wrong_type(&v, r, "scalar"),
+            },
+            Arg::AllocSize => {
+                let Val::Scalar(n) = &v else {
+                    return self.wrong_type(&v, r, "scalar");
+                };
+                let Some(size) = n.v.is_const() else {
+                    return refuse!(self.log, EACCES, "R{} is not a known constant'", r.index());
+                };
+                // A size of more than 32 bits gets no memory; less of it is no harm.
+                call.alloc = size as u32;
+                self.mark(&v)
+            }
+            Arg::ConstStr => self.check_const_str(&v, r),
+            Arg::ReleaseRingMem => {
+                call.release = Some(self.check_release(row, &v, r)?);
+                Ok(())
+            }
+            Arg::Func => match &v {
+                Val::Ptr(
+                    p @ Ptr {
+                        base: Base::Func { start },
+                        ..
+                    },
+                ) => {
+                    call.func = Some(*start);
+                    self.check_unmodified(p, r)
+                }
+                _ => self.wrong_type(&v, r, "func"),
+            },
+            Arg::StackOrNull => {
+                if v.is_zero() {
+                    return self.mark(&v);
+                }
+                match &v {
+                    Val::Ptr(p) if matches!(p.base, Base::Stack { .. }) => Ok(()),
+                    _ => self.wrong_type(&v, r, "fp"),
+                }
+            }
+        }
+    }
+
+    /// Memory that is given back: the very pointer that was got, and still held.
+    fn check_release(&mut self, row: &Helper, v: &Val, r: Reg) -> Result<u32> {
+        let p = match v {
+            Val::Ptr(p) if matches!(p.base, Base::RingMem { or_null: false, .. }) => p,
+            _ => return self.wrong_type(v, r, "ringbuf_mem").and(Err(EACCES)),
+        };
+        if p.const_offset() != Some(0) {
+            return refuse!(
+                self.log,
+                EINVAL,
+                "R{} must have zero offset when passed to release func or trusted arg to kfunc",
+                r.index()
+            );
+        }
+        if !self.cur.refs.holds(p.id) {
+            return refuse!(
+                self.log,
+                EINVAL,
+                "release helper bpf_{}#{} expects referenced PTR_TO_BTF_ID passed to R{}",
+                row.name,
+                row.id,
+                r.index()
+            );
+        }
+        Ok(p.id)
+    }
+
+    /// A string that ends within a map's value, and that nobody can change.
+    fn check_const_str(&mut self, v: &Val, r: Reg) -> Result {
+        let (p, map) = match v {
+            Val::Ptr(p) => match p.base {
+                Base::MapValue {
+                    map,
+                    or_null: false,
+                } => (p, map),
+                _ => return self.wrong_type(v, r, "map_value"),
+            },
+            Val::Scalar(_) | Val::NotInit => return self.wrong_type(v, r, "map_value"),
+        };
+        let facts = self.map(map)?;
+        if !facts.frozen {
+            return refuse!(
+                self.log,
+                EACCES,
+                "R{} does not point to a readonly map'",
+                r.index()
+            );
+        }
+        let Some(off) = p.const_offset() else {
+            return refuse!(
+                self.log,
+                EACCES,
+                "R{} is not a constant address'",
+                r.index()
+            );
+        };
+        if !facts.direct_value {
+            return refuse!(
+                self.log,
+                EACCES,
+                "no direct value access support for this map type"
+            );
+        }
+        let rest = i64::from(facts.value_size).saturating_sub(off);
+        self.check_map_value(p, map, r, 0, rest, false, Dir::Read)?;
+        let mut at = u32::try_from(off).map_err(|_| EFAULT)?;
+        while at < facts.value_size {
+            let mut bytes = [0u8; 256];
+            let rest = facts.value_size.saturating_sub(at) as usize;
+            let part = bytes.get_mut(..rest.min(256)).ok_or(EFAULT)?;
+            if !self.env.read_frozen(u32::from(map), at, part) {
+                return refuse!(self.log, EFAULT, "direct value access on string failed");
+            }
+            if part.contains(&0) {
+                return Ok(());
+            }
+            at = at.saturating_add(256);
+        }
+        refuse!(self.log, EINVAL, "string is not zero-terminated")
+    }
+
+    /// The value is of a type that can be memory.
+    fn check_memory_type(&mut self, v: &Val, r: Reg) -> Result {
+        match v {
+            Val::Ptr(p) => match p.base {
+                Base::Stack { .. }
+                | Base::MapValue { or_null: false, .. }
+                | Base::RingMem { or_null: false, .. }
+                | Base::MapKey { .. }
+                | Base::Packet(_)
+                | Base::PacketMeta(_) => Ok(()),
+                Base::Ctx => self.check_unmodified(p, r),
+                Base::ConstMap { .. }
+                | Base::MapValue { or_null: true, .. }
+                | Base::RingMem { or_null: true, .. }
+                | Base::Func { .. }
+                | Base::PacketEnd => self.wrong_type(v, r, MEMORY_TYPES),
+            },
+            Val::Scalar(_) | Val::NotInit => self.wrong_type(v, r, MEMORY_TYPES),
+        }
+    }
+
+    fn wrong_type(&mut self, v: &Val, r: Reg, expected: &str) -> Result {
+        refuse!(
+            self.log,
+            EACCES,
+            "R{} type={} expected={}",
+            r.index(),
+            v.name(),
+            expected
+        )
+    }
+
+    /// Nobody may change what is in a map that programs may not write: values that never change are
+    /// taken for constants.
+    pub(super) fn check_map_write(&mut self, row: &Helper, call: &Call) -> Result {
+        let Some(map) = call.map.filter(|_| row.writes_map) else {
+            return Ok(());
+        };
+        let facts = self.map(map)?;
+        if facts.rdonly_prog || facts.frozen {
+            return refuse!(self.log, EACCES, "write into map forbidden");
+        }
+        Ok(())
+    }
+
+    /// Maps of some types are for some helpers only, and some helpers for some maps only.
+    pub(super) fn check_map_helper(&mut self, row: &Helper, call: &Call) -> Result {
+        let Some(map) = call.map else { return Ok(()) };
+        let ty = self.map(map)?.ty;
+        if row.maps.contains(ty as u32) {
+            return Ok(());
+        }
+        refuse!(
+            self.log,
+            EINVAL,
+            "cannot pass map_type {} into func bpf_{}#{}",
+            ty as u32,
+            row.name,
+            row.id
+        )
+    }
+}
