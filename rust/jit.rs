@@ -42,6 +42,20 @@ pub enum Thunk {
     Missing,
 }
 
+/// How an indirect jump to the address in `rax` is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Jumps {
+    /// As the processor does.
+    #[default]
+    Plain,
+    /// Behind an `lfence`.
+    Lfence,
+    /// By a jump to the thunk at this address.
+    Thunk(u64),
+    /// By a thunk whose address is not known.
+    Missing,
+}
+
 /// What the running kernel does against attacks on speculation and control flow.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mitigations {
@@ -49,6 +63,8 @@ pub struct Mitigations {
     pub ibt: bool,
     /// Returns (`__x86_return_thunk`).
     pub returns: Thunk,
+    /// What indirect jumps go through.
+    pub jumps: Jumps,
     /// Straight-line speculation: a trap follows every return and unconditional indirect jump.
     pub sls: bool,
     /// Calls must be counted (call depth tracking); not supported, so such a kernel interprets.
@@ -91,6 +107,34 @@ pub struct Variables {
     pub jiffies: Option<u64>,
 }
 
+/// How tail calls find the other program. The words of an array of programs are given as a map's
+/// [`ArrayTarget`]: addresses of entries ([`Image::tail_entry`]), or 0.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TailCalls {
+    /// Somebody patches the [`TailSite`]s when an array changes.
+    pub patch: bool,
+    /// Address of a C function of the map's address and the index that gives the word there, 0 for
+    /// none; for calls through one of several maps.
+    pub lookup: Option<u64>,
+}
+
+/// A tail call through a known index of a known map, as a jump that is to be patched: while `check`
+/// jumps to `out` it is not made; when the array has a program, first `jump` must go there, then
+/// `check` must become an instruction that does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TailSite {
+    /// The used map.
+    pub map: u16,
+    /// Index in its array.
+    pub index: u32,
+    /// Offset of the first five-byte instruction.
+    pub check: u32,
+    /// Offset of the second.
+    pub jump: u32,
+    /// Offset where the program goes on itself.
+    pub out: u32,
+}
+
 /// Where the code is going to run.
 pub struct Target<'a> {
     /// Instruction set extensions.
@@ -108,6 +152,8 @@ pub struct Target<'a> {
     pub variables: Variables,
     /// The program's used maps, by index.
     pub maps: &'a [MapTarget],
+    /// Tail calls.
+    pub tail: TailCalls,
 }
 
 /// Why code cannot be compiled. The interpreter may still run it.
@@ -195,6 +241,7 @@ pub struct Image {
     layout: Layout,
     entry: u32,
     tail_entry: u32,
+    sites: KVec<TailSite>,
     slots: KVVec<u32>,
     subprogs: KVec<u32>,
     stack: u32,
@@ -219,6 +266,11 @@ impl Image {
     /// Offset where other programs go on in this one by a tail call, with the context in `rdi`.
     pub fn tail_entry(&self) -> u32 {
         self.tail_entry
+    }
+
+    /// Tail calls that are to be patched.
+    pub fn sites(&self) -> &[TailSite] {
+        &self.sites
     }
 
     /// Offset of each slot's code. Slots without code have the offset of what follows.
@@ -285,19 +337,27 @@ pub fn emit(code: &Code, target: &Target<'_>) -> Result<Image, Failure> {
     let mut out = Parts {
         buf: Buffer::new(code.insns.len().saturating_add(code.subprogs.len()))?,
         slots: KVVec::with_capacity(code.insns.len(), GFP_KERNEL)?,
+        sites: KVec::new(),
     };
     let mut entries = KVec::with_capacity(code.subprogs.len(), GFP_KERNEL)?;
     let mut stack = 0;
+    let wrapped = code.subprogs.iter().any(|sub| sub.tail_call);
+    let mut tail_entry = out.buf.here();
     for (i, sub) in code.subprogs.iter().enumerate() {
         entries.push(out.buf.here(), GFP_KERNEL)?;
+        if i == 0 && wrapped {
+            lower::wrapper(code, target, &mut out)?;
+            tail_entry = out.buf.here();
+        }
         let frame = lower::subprogram(code, target, &flow, i, sub, &mut out)?;
         stack = stack.max(frame.depth());
     }
-    let Parts { buf, slots } = out;
+    let Parts { buf, slots, sites } = out;
     let layout = buf.finish()?;
     let mut image = Image {
         entry: 0,
-        tail_entry: 0,
+        tail_entry: layout.offset(tail_entry),
+        sites: KVec::with_capacity(sites.len(), GFP_KERNEL)?,
         slots: KVVec::with_capacity(slots.len(), GFP_KERNEL)?,
         subprogs: KVec::with_capacity(entries.len(), GFP_KERNEL)?,
         layout,
@@ -305,6 +365,10 @@ pub fn emit(code: &Code, target: &Target<'_>) -> Result<Image, Failure> {
     };
     for pos in &slots {
         image.slots.push(image.layout.offset(*pos), GFP_KERNEL)?;
+    }
+    for site in sites {
+        let site = lower::site(site, &image.layout);
+        image.sites.push(site, GFP_KERNEL)?;
     }
     for pos in &entries {
         image.subprogs.push(image.layout.offset(*pos), GFP_KERNEL)?;
@@ -317,6 +381,8 @@ struct Parts {
     buf: Buffer,
     /// Where each slot's code starts; as many as slots were emitted.
     slots: KVVec<Pos>,
+    /// Map, index, and the three places of a [`TailSite`].
+    sites: KVec<(u16, u32, [Pos; 3])>,
 }
 
 /// The instruction at a slot.

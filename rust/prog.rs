@@ -135,14 +135,27 @@ impl Prog {
             },
             GFP_KERNEL_ACCOUNT,
         )?;
-        let engine = Engine::new(source.verified, &aux.maps)?;
+        let mut engine = Engine::new(source.verified, &aux.maps)?;
+        let patches = engine.take_patches();
         let prog = Shared::new(Prog { engine, aux })?;
         for map in &prog.aux.maps {
             if let Some(progs) = map.progs() {
                 progs.admit(&prog)?;
             }
         }
+        for patch in patches {
+            let map = prog.aux.maps.get(usize::from(patch.site().map));
+            let map = map.ok_or(EFAULT)?;
+            if let (Some(progs), Some(words)) = (map.progs(), map.map().fd_array()) {
+                progs.track(words, prog.key(), patch)?;
+            }
+        }
         Ok(prog)
+    }
+
+    /// What tells it from all other programs as long as it lives.
+    fn key(&self) -> usize {
+        core::ptr::from_ref(self) as usize
     }
 
     /// Runs it on the context at `ctx`, which is what programs of its type expect there.
@@ -159,6 +172,17 @@ impl Prog {
     /// Everything else.
     pub(crate) fn aux(&self) -> &Aux {
         &self.aux
+    }
+}
+
+impl Drop for Prog {
+    /// Nothing runs it any more. Arrays that it uses forget its jumps, before its machine code goes.
+    fn drop(&mut self) {
+        for map in &self.aux.maps {
+            if let Some(progs) = map.progs() {
+                progs.forget(self.key());
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
  * What the running kernel wants of generated code on this CPU.
  */
 
+#include <asm/alternative.h>
 #include <asm/cpufeature.h>
 #include <asm/current.h>
 #include <asm/nospec-branch.h>
@@ -10,6 +11,9 @@
 #include <linux/jiffies.h>
 
 #include "cpu.h"
+#include "symbols.h"
+
+OXBPF_UNEXPORTED(its_static_thunk);
 
 void oxbpf_cpu_facts(struct oxbpf_cpu *cpu);
 
@@ -33,4 +37,7 @@ void oxbpf_cpu_facts(struct oxbpf_cpu *cpu)
 		.current_task = (__force unsigned long)&current_task,
 		.jiffies_64 = (unsigned long)&jiffies_64,
 	};
+	/* 0 when it was not found. */
+	if (cpu->its_thunk)
+		cpu->indirect_thunk_rax = (unsigned long)static_call(oxbpf_its_static_thunk)(0);
 }

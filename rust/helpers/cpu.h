@@ -17,7 +17,7 @@ struct oxbpf_cpu {
 	bool sls;		/* a trap follows returns and indirect jumps */
 	bool bmi2;		/* rorx, shlx and so on */
 	bool movbe;		/* swapping loads and stores */
-	unsigned long indirect_thunk_rax;
+	unsigned long indirect_thunk_rax;	/* of the kind that is wanted */
 	unsigned long cpu_number;	/* relative to gs, 32 bits wide */
 	unsigned long current_task;	/* relative to gs */
 	unsigned long jiffies_64;

@@ -6,6 +6,7 @@
 #include <asm/set_memory.h>
 #include <asm/text-patching.h>
 #include <linux/execmem.h>
+#include <linux/mutex.h>
 
 #include "symbols.h"
 
@@ -14,6 +15,7 @@ void oxbpf_exec_free(void *area);
 int oxbpf_exec_protect(void *area, int pages);
 bool oxbpf_text_copy(void *to, const void *from, size_t len);
 bool oxbpf_text_fill(void *to, int byte, size_t len);
+void oxbpf_text_poke(void *at, const void *insn, size_t len, unsigned long mutex);
 
 OXBPF_UNEXPORTED(execmem_alloc);
 OXBPF_UNEXPORTED(set_memory_rox);
@@ -25,6 +27,24 @@ void oxbpf_bind_execmem_free(unsigned long addr);
 void oxbpf_bind_execmem_free(unsigned long addr)
 {
 	static_call_update(oxbpf_execmem_free, (typeof(&execmem_free))addr);
+}
+
+DEFINE_STATIC_CALL_NULL(oxbpf_smp_text_poke_single, smp_text_poke_single);
+void oxbpf_bind_smp_text_poke_single(unsigned long addr);
+void oxbpf_bind_smp_text_poke_single(unsigned long addr)
+{
+	static_call_update(oxbpf_smp_text_poke_single, (typeof(&smp_text_poke_single))addr);
+}
+
+/*
+ * Changes one instruction that other CPUs may be running: each sees the old one or the new one.
+ * @mutex is the address of text_mutex. May sleep.
+ */
+void oxbpf_text_poke(void *at, const void *insn, size_t len, unsigned long mutex)
+{
+	mutex_lock((struct mutex *)mutex);
+	static_call_cond(oxbpf_smp_text_poke_single)(at, insn, len, NULL);
+	mutex_unlock((struct mutex *)mutex);
 }
 
 /* Near the kernel's text, writable, not executable. */

@@ -21,18 +21,20 @@ mod magic;
 mod mem;
 mod sdiv;
 mod shift;
+mod tail;
 
 use super::flow::{Flow, RegSet};
 use super::frame::{self, home, Frame};
 use super::value::{bit_len, low32, Expr, State, Val};
-use super::x64::buffer::{Buffer, Label};
+use super::x64::buffer::{Buffer, Label, Pos};
 use super::x64::encode::{self as enc, Encoded};
 use super::x64::inst;
-use super::x64::reg::{Cc, Gpr, Mem, Scale};
+use super::x64::reg::{Cc, Gpr, Index, Mem, Scale};
 use super::{insn_at, refuse, Failure, Parts, Target, Why};
 use crate::isa::code::{Code, Fact, Subprog};
 use crate::isa::{Imm64, Insn, Reg, Size, Src, Width};
 use kernel::prelude::*;
+pub(super) use tail::{site, wrapper};
 
 type Done = Result<(), Failure>;
 
@@ -67,6 +69,8 @@ enum What {
     Null,
     /// Returns 0 from the subprogram.
     End,
+    /// No tail call is left.
+    NoneLeft,
 }
 
 /// The state of lowering one subprogram.

@@ -7,6 +7,7 @@ use crate::abi::ProgType;
 use crate::map::FdArray;
 use crate::object::slots::{Held, Slots};
 use crate::sys::shared::Shared;
+use crate::sys::text::Patch;
 use kernel::prelude::*;
 
 impl Held for Shared<Prog> {
@@ -46,6 +47,19 @@ impl Owner {
 struct Extra {
     /// Set by the first program that uses the array or is put into it.
     owner: Option<Owner>,
+    /// Tail calls through the array that are jumps, with the number of the program they are in.
+    jumps: KVec<(usize, Patch)>,
+}
+
+impl Extra {
+    /// The word at `index` is now `word`.
+    fn point(&mut self, index: u32, word: u64) {
+        for (_, patch) in self.jumps.iter().filter(|(_, p)| p.site().index == index) {
+            if let Err(e) = patch.point((word != 0).then_some(word)) {
+                pr_err!("a tail call cannot be patched: error {}\n", e.to_errno());
+            }
+        }
+    }
 }
 
 /// The programs of a map of type PROG_ARRAY.
@@ -58,7 +72,13 @@ impl ProgArray {
     ///
     /// `ENOMEM`
     pub(crate) fn new(entries: u32) -> Result<Self> {
-        Ok(ProgArray(Slots::new(entries, Extra { owner: None })?))
+        Ok(ProgArray(Slots::new(
+            entries,
+            Extra {
+                owner: None,
+                jumps: KVec::new(),
+            },
+        )?))
     }
 
     /// Makes sure that `prog` may use the array, or be in it.
@@ -72,6 +92,28 @@ impl ProgArray {
             true => Ok(()),
             false => Err(EINVAL),
         }
+    }
+
+    /// Takes over a tail call through the array that is a jump, of program `owner`: from now on it
+    /// leads where the array, whose words are `words`, says.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`
+    pub(super) fn track(&self, words: &FdArray, owner: usize, patch: Patch) -> Result {
+        self.0.with(|extra| {
+            let word = words.get(patch.site().index);
+            if word != 0 {
+                patch.point(Some(word))?;
+            }
+            Ok(extra.jumps.push((owner, patch), GFP_KERNEL_ACCOUNT)?)
+        })
+    }
+
+    /// Forgets the jumps of program `owner`.
+    pub(super) fn forget(&self, owner: usize) {
+        self.0
+            .with(|extra| extra.jumps.retain(|(of, _)| *of != owner));
     }
 
     /// The number of the program at `index`.
@@ -90,7 +132,9 @@ impl ProgArray {
     /// `EINVAL` when it is not of the array's kind; `E2BIG` past the end.
     pub(crate) fn update(&self, array: &FdArray, index: u32, prog: Shared<Prog>) -> Result {
         self.admit(&prog)?;
-        self.0.replace(array, index, Some(prog), |_, _| {})?;
+        self.0.replace(array, index, Some(prog), |extra, word| {
+            extra.point(index, word)
+        })?;
         Ok(())
     }
 
@@ -100,7 +144,10 @@ impl ProgArray {
     ///
     /// `E2BIG` past the end; `ENOENT` when there is none.
     pub(crate) fn delete(&self, array: &FdArray, index: u32) -> Result {
-        match self.0.replace(array, index, None, |_, _| {})? {
+        match self
+            .0
+            .replace(array, index, None, |extra, word| extra.point(index, word))?
+        {
             Some(_) => Ok(()),
             None => Err(ENOENT),
         }

@@ -4,7 +4,8 @@
 
 use crate::helper_impl;
 use crate::jit::{
-    self, ArrayTarget, Failure, Features, Image, MapTarget, Mitigations, Target, Variables,
+    self, ArrayTarget, Failure, Features, Image, Jumps, MapTarget, Mitigations, TailCalls, Target,
+    Variables,
 };
 use crate::map::{ArrayLayout, Map};
 use crate::object::MapObject;
@@ -12,7 +13,7 @@ use crate::sys::context::RunGuard;
 use crate::sys::params::{self, Jit};
 use crate::sys::run::{self, Interpreted, Outside};
 use crate::sys::shared::Shared;
-use crate::sys::text::Text;
+use crate::sys::text::{Patch, Text};
 use crate::sys::{cpu, exec};
 use crate::verifier::VerifiedProg;
 use core::fmt;
@@ -30,6 +31,8 @@ pub(crate) struct Function {
 /// A compiled program.
 pub(crate) struct Compiled {
     text: Text,
+    /// Its tail calls that are jumps, until they are handed to their arrays.
+    patches: KVec<Patch>,
     /// Its functions in order.
     pub(crate) functions: KVec<Function>,
 }
@@ -144,6 +147,14 @@ impl Engine {
         }
     }
 
+    /// Takes the tail calls that are jumps out of it: they belong to their arrays.
+    pub(super) fn take_patches(&mut self) -> KVec<Patch> {
+        match self {
+            Engine::Compiled(compiled) => core::mem::take(&mut compiled.patches),
+            Engine::Interpreter(_) => KVec::new(),
+        }
+    }
+
     /// What stands for the program in arrays of programs; it must not move from then on.
     pub(super) fn word(&self) -> u64 {
         match self {
@@ -183,9 +194,17 @@ fn machine() -> (Features, Mitigations, Variables) {
         (true, Some(addr)) => jit::Thunk::At(addr as u64),
         (true, None) => jit::Thunk::Missing,
     };
+    let thunked = cpu.its_thunk || cpu.retpoline;
+    let jumps = match cpu.indirect_thunk_rax {
+        _ if cpu.retpoline_lfence && !cpu.its_thunk => Jumps::Lfence,
+        _ if !thunked => Jumps::Plain,
+        0 => Jumps::Missing,
+        thunk => Jumps::Thunk(thunk as u64),
+    };
     let mitigations = Mitigations {
         ibt: cpu.ibt,
         returns,
+        jumps,
         sls: cpu.sls,
         call_depth: cpu.call_depth,
     };
@@ -207,10 +226,16 @@ fn map_targets(maps: &[Shared<MapObject>]) -> Result<KVec<MapTarget>> {
             stride: layout.stride,
             max_entries: layout.entries,
         };
+        // Of an array of programs, which no helper looks anything up in, the words.
+        let words = map.fd_array().map(|array| ArrayTarget {
+            base: array.base() as u64,
+            stride: 8,
+            max_entries: array.entries(),
+        });
         let target = MapTarget {
             addr: core::ptr::from_ref(map) as u64,
             value: map.value_addr(0).ok().map(|addr| addr as u64),
-            array: map.array_layout().map(target),
+            array: map.array_layout().map(target).or(words),
             per_cpu: map.per_cpu_layout().map(target),
         };
         targets.push(target, GFP_KERNEL)?;
@@ -229,11 +254,19 @@ fn compile(verified: &VerifiedProg, maps: &[Shared<MapObject>]) -> Result<Compil
         variables,
         helper: &|id| helper_impl::address(id).map(|addr| addr as u64),
         maps: &maps,
+        tail: TailCalls {
+            patch: exec::can_patch(),
+            lookup: Some(run::tail_word as usize as u64),
+        },
     };
     let mut image = jit::compile(verified, &target)?;
     let functions = functions(&image).map_err(Failure::System)?;
-    let text = Text::place(&mut image).map_err(Reason::NoMemory)?;
-    Ok(Compiled { text, functions })
+    let (text, patches) = Text::place(&mut image).map_err(Reason::NoMemory)?;
+    Ok(Compiled {
+        text,
+        patches,
+        functions,
+    })
 }
 
 /// Where each function is; one ends where the next begins.

@@ -26,7 +26,7 @@ pub(crate) struct CpuFacts {
     pub(crate) bmi2: bool,
     /// Swapping loads and stores are there.
     pub(crate) movbe: bool,
-    /// Address of the retpoline for `rax`.
+    /// Address of the thunk for jumps to `rax`, of the kind that is wanted; 0 when unknown.
     pub(crate) indirect_thunk_rax: usize,
     /// The CPU's number, relative to `gs`.
     pub(crate) cpu_number: usize,

@@ -17,6 +17,7 @@ extern "C" {
     fn oxbpf_exec_protect(area: *mut c_void, pages: c_int) -> c_int;
     fn oxbpf_text_copy(to: *mut c_void, from: *const c_void, len: usize) -> bool;
     fn oxbpf_text_fill(to: *mut c_void, byte: c_int, len: usize) -> bool;
+    fn oxbpf_text_poke(at: *mut c_void, insn: *const c_void, len: usize, mutex: usize);
 }
 
 /// What cannot be missing.
@@ -31,6 +32,11 @@ static NEEDED: [&Symbol; 5] = [
 /// Machine code can be placed.
 pub(crate) fn available() -> bool {
     NEEDED.iter().all(|symbol| symbol.found())
+}
+
+/// Instructions of placed images can be changed while they may run.
+pub(crate) fn can_patch() -> bool {
+    symbols::SMP_TEXT_POKE.found() && symbols::TEXT_MUTEX.found()
 }
 
 const PAGE: usize = kernel::page::PAGE_SIZE;
@@ -223,7 +229,36 @@ impl Room {
         }
     }
 
-    /// The image's bytes.
+    /// Changes the five-byte instruction at byte `off` of the image, which other CPUs may be
+    /// running: each runs the old one or the new one. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when it is not in the image, `ENOTSUPP` when [`can_patch`] says no.
+    pub(crate) fn patch(&self, off: u32, insn: &[u8; 5]) -> Result {
+        let off = off as usize;
+        if off.checked_add(insn.len()).is_none_or(|end| end > self.len) {
+            return Err(EINVAL);
+        }
+        let mutex = symbols::TEXT_MUTEX.address().ok_or(ENOTSUPP)?;
+        if !can_patch() {
+            return Err(ENOTSUPP);
+        }
+        // SAFETY: by the invariant the bytes are ours, in executable memory; the mutex is the
+        // kernel's for this. Whoever names the place is the compiler, which put a five-byte
+        // instruction there.
+        unsafe {
+            oxbpf_text_poke(
+                self.addr.wrapping_add(off) as *mut c_void,
+                insn.as_ptr().cast(),
+                insn.len(),
+                mutex,
+            );
+        }
+        Ok(())
+    }
+
+    /// The image's bytes. Those that [`Room::patch`] changes may change under the reader's eyes.
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: by the invariant they are ours, and readable; `write` needs `&mut self`.
         unsafe { core::slice::from_raw_parts(self.addr as *const u8, self.len) }

@@ -253,3 +253,12 @@ pub(crate) extern "C" fn load_packet(skb: *const c_void, offset: c_int, size: c_
         _ => -1,
     }
 }
+
+/// What compiled programs call for a tail call through one of several maps: the word at `index` of
+/// the array of programs at `map`, or 0.
+pub(crate) extern "C" fn tail_word(map: *const Map, index: c_uint) -> u64 {
+    // SAFETY: only compiled programs have this address, and the verifier proved that what they pass
+    // is one of their maps, which live while they run.
+    let map = unsafe { &*map };
+    map.fd_array().map_or(0, |array| array.get(index))
+}

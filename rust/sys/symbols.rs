@@ -83,6 +83,9 @@ symbols! {
     SET_MEMORY_ROX: function set_memory_rox, "compiling programs";
     TEXT_POKE_COPY: function text_poke_copy, "compiling programs";
     TEXT_POKE_SET: function text_poke_set, "compiling programs";
+    SMP_TEXT_POKE: function smp_text_poke_single, "tail calls as direct jumps";
+    TEXT_MUTEX: variable text_mutex, "tail calls as direct jumps";
+    ITS_THUNK: function its_static_thunk, "compiled tail calls on CPUs that mix up jump targets";
     RETURN_THUNK: variable x86_return_thunk, "compiling programs where returns need a thunk";
     TRACE_PRINTK: variable bpf_trace_printk, "the name before what programs print";
     SHOW_VALUE: function kallsyms_show_value, "showing kernel addresses and machine code";

@@ -4,6 +4,7 @@
 
 use super::lookup::MAP_LOOKUP_ELEM;
 use super::*;
+use crate::helper::TAIL_CALL;
 
 /// `bpf_get_smp_processor_id`
 const GET_SMP_PROCESSOR_ID: i32 = 8;
@@ -25,7 +26,7 @@ pub(super) fn fixed(place: u64, gs: bool) -> Option<Mem> {
 
 impl Lower<'_> {
     /// Puts arguments where a called function expects them and saves what it may overwrite.
-    fn before_call(&mut self, args: RegSet) -> Done {
+    pub(super) fn before_call(&mut self, args: RegSet) -> Done {
         // R0 gets the result, so its value from before is not needed.
         self.st.set(Reg::R0, Val::Home);
         self.sync(args, false)?;
@@ -37,7 +38,7 @@ impl Lower<'_> {
         self.take_base()
     }
 
-    fn after_call(&mut self) {
+    pub(super) fn after_call(&mut self) {
         for reg in Reg::ALL {
             if RegSet::CALLER_SAVED.has(reg) {
                 self.st.set(reg, Val::Home);
@@ -49,6 +50,9 @@ impl Lower<'_> {
     }
 
     pub(super) fn call_helper(&mut self, helper: i32) -> Done {
+        if helper == TAIL_CALL {
+            return self.tail_call();
+        }
         if helper == MAP_LOOKUP_ELEM && self.array_lookup()? || self.variable(helper)? {
             return Ok(());
         }

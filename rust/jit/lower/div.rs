@@ -307,6 +307,10 @@ impl Lower<'_> {
                     self.leave()?;
                     continue;
                 }
+                What::NoneLeft => {
+                    self.none_left(back)?;
+                    continue;
+                }
                 What::Null => {
                     self.load_const(rax, 0, false)?;
                     self.out.buf.jmp(back)?;

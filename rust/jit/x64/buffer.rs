@@ -227,6 +227,22 @@ impl Buffer {
         self.absolute(0xe9, target)
     }
 
+    /// Appends a jump of five bytes that may be changed later, for now to `label` or to the next
+    /// instruction; returns where it is.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`
+    pub fn jmp_patched(&mut self, label: Option<Label>) -> Result<Pos> {
+        let here = self.here();
+        self.put(&[0xe9])?;
+        match label {
+            Some(label) => self.rel32(label)?,
+            None => self.put(&[0; 4])?,
+        }
+        Ok(here)
+    }
+
     fn target(&self, label: Label) -> Result<Pos> {
         usize::try_from(label.0)
             .ok()

@@ -371,6 +371,13 @@ pub fn lea_rip(r: Gpr) -> Encoded {
     e
 }
 
+/// `lfence`
+pub fn lfence() -> Encoded {
+    let mut e = Encoded::new(true);
+    e.all(&[0x0f, 0xae, 0xe8]);
+    e
+}
+
 /// `endbr64`
 pub fn endbr64() -> Encoded {
     let mut e = Encoded::new(true);

@@ -286,6 +286,9 @@ rows! {
     /// `IDIV r/m`
     IDIV_RM: Rm = "idiv" { op: 0xf7, digit: 7 };
 
+    /// `JMP r/m`
+    JMP_RM: Rm = "jmp" { op: 0xff, digit: 4, wide: W1, keeps_flags: true };
+
     /// `SHL r/m, cl`
     SHL_RM_CL: RmCl = "shl" { op: 0xd3, digit: 4 };
     /// `SHR r/m, cl`

@@ -6,7 +6,9 @@
 use iced_x86::{Decoder, DecoderOptions};
 use oxbpf_core::isa::code::Code;
 use oxbpf_core::isa::{AluOp, Cond, Imm64, Insn, Reg, Size, Src, SwapKind};
-use oxbpf_core::jit::{emit, ArrayTarget, Features, MapTarget, Mitigations, Target, Variables};
+use oxbpf_core::jit::{
+    emit, ArrayTarget, Features, MapTarget, Mitigations, TailCalls, Target, Variables,
+};
 use oxbpf_jit_run::{alu64, code, jmp, ldx, mov, stx};
 use Reg::*;
 
@@ -224,6 +226,7 @@ fn main() {
         },
         helper: &|_| Some(0xffff_ffff_8100_0000),
         maps: &maps,
+        tail: TailCalls::default(),
     };
     if names.iter().any(|n| n == "time") {
         return time(&target);

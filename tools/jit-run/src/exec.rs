@@ -95,6 +95,22 @@ pub fn place(
     place_numbered(code, 1, helpers, maps, features, mitigations)
 }
 
+/// As [`place`], with a function that finds the other program of a tail call through one of several
+/// maps: it is numbered behind the `helpers`.
+///
+/// # Errors
+///
+/// What the compiler says.
+pub fn place_tail(
+    code: &Code,
+    lookup: Helper,
+    maps: &[jit::MapTarget],
+    mitigations: jit::Mitigations,
+) -> Result<Placed, jit::Failure> {
+    let features = jit::Features::default();
+    place_all(code, 1, &[lookup], true, maps, features, mitigations)
+}
+
 /// As [`place`], with `helpers` numbered from `first`.
 ///
 /// # Errors
@@ -104,6 +120,19 @@ pub fn place_numbered(
     code: &Code,
     first: i32,
     helpers: &[Helper],
+    maps: &[jit::MapTarget],
+    features: jit::Features,
+    mitigations: jit::Mitigations,
+) -> Result<Placed, jit::Failure> {
+    place_all(code, first, helpers, false, maps, features, mitigations)
+}
+
+/// `tail`: the first helper is what finds the other program of a tail call.
+fn place_all(
+    code: &Code,
+    first: i32,
+    helpers: &[Helper],
+    tail: bool,
     maps: &[jit::MapTarget],
     features: jit::Features,
     mitigations: jit::Mitigations,
@@ -125,6 +154,10 @@ pub fn place_numbered(
                 variables: variables(),
                 helper: &helper,
                 maps,
+                tail: jit::TailCalls {
+                    patch: false,
+                    lookup: tail.then_some(base),
+                },
             },
         )
     };
@@ -161,6 +194,12 @@ pub fn place_numbered(
 }
 
 impl Placed {
+    /// Address where others go on in this program by a tail call.
+    pub fn tail_entry(&self) -> u64 {
+        let stub = self.entry - self.image.entry() as usize;
+        (self.at as usize + stub + self.image.tail_entry() as usize) as u64
+    }
+
     /// Runs the program. Callee-saved registers are checked.
     ///
     /// # Safety

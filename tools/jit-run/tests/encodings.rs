@@ -412,7 +412,7 @@ fn every_row_decodes_to_what_it_says() {
         LOCK_CMPXCHG_M_R: MR; LOCK_CMPXCHG_M16_R16: MR; XCHG_M_R: MR;
         LOCK_ADD_M_I8: MI8; LOCK_ADD_M_I32: MI32;
         INC_RM: Rm; DEC_RM: Rm; NOT_RM: Rm; NEG_RM: Rm; MUL_RM: Rm; IMUL_RM: Rm; DIV_RM: Rm;
-        IDIV_RM: Rm;
+        IDIV_RM: Rm; JMP_RM: Rm;
         SHL_RM_CL: RmCl; SHR_RM_CL: RmCl; SAR_RM_CL: RmCl;
         ADD_RM_I8: RmI8; OR_RM_I8: RmI8; AND_RM_I8: RmI8; SUB_RM_I8: RmI8; XOR_RM_I8: RmI8;
         CMP_RM_I8: RmI8; CMP_RM8_I8: RmI8; TEST_RM8_I8: RmI8; MOV_RM8_I8: RmI8; SHL_RM_I8: RmI8;
