@@ -52,6 +52,10 @@ impl ProgTypes {
 
     /// Types that see packets and may write them: tc and XDP.
     pub const PACKET: Self = Self::of(&[ProgType::SchedCls, ProgType::SchedAct, ProgType::Xdp]);
+    /// tc's classifier and action.
+    pub const TC: Self = Self::of(&[ProgType::SchedCls, ProgType::SchedAct]);
+    /// `TC` and a cgroup's filters.
+    pub const TC_CGROUP: Self = Self::TC.and(Self::of(&[ProgType::CgroupSkb]));
 
     /// The set of these types.
     pub const fn of(types: &[ProgType]) -> Self {

@@ -4,6 +4,7 @@
 
 pub(crate) mod kprobe;
 pub(crate) mod layout;
+pub(crate) mod tc;
 
 use kernel::prelude::*;
 

@@ -230,8 +230,6 @@ enum Flag {
     /// `pkt_access`
     Pkt,
     /// `moves_packet`
-    // No helper that the module has does yet.
-    #[allow(dead_code)]
     Moves,
     /// `writes_map`
     Writes,
@@ -282,27 +280,47 @@ helpers! {
     6 trace_printk(MemRead, Size, Unchecked, Unchecked, Unchecked) -> Integer, [Gpl], ALL, Perfmon;
     7 get_prandom_u32() -> Integer, [], ALL, None;
     8 get_smp_processor_id() -> Cpu, [], ALL, None;
+    9 skb_store_bytes(Ctx, Anything, MemRead, Size, Anything) -> Integer, [Moves], TC, None;
+    10 l3_csum_replace(Ctx, Anything, Anything, Anything, Anything) -> Integer, [Moves], TC, None;
+    11 l4_csum_replace(Ctx, Anything, Anything, Anything, Anything) -> Integer, [Moves], TC, None;
     12 tail_call(Ctx, ConstMap, Anything) -> Void, [], ALL, None, PROGS;
+    13 clone_redirect(Ctx, Anything, Anything) -> Integer, [Moves], TC, None;
     14 get_current_pid_tgid() -> Integer, [], ALL, None;
     15 get_current_uid_gid() -> Integer, [], ALL, None;
     16 get_current_comm(MemWrite, Size) -> Integer, [], ALL, Perfmon;
+    17 get_cgroup_classid(Ctx) -> Integer, [], TC, None;
+    18 skb_vlan_push(Ctx, Anything, Anything) -> Integer, [Moves], TC, None;
+    19 skb_vlan_pop(Ctx) -> Integer, [Moves], TC, None;
     22 perf_event_read(ConstMap, Anything) -> Integer, [Gpl, NoBody], ALL, Perfmon, EVENTS;
+    23 redirect(Anything, Anything) -> Integer, [], TC, None;
+    24 get_route_realm(Ctx) -> Integer, [], TC, None;
     25 perf_event_output(Ctx, ConstMap, Anything, MemRead, SizeOrZero) -> Integer,
         [Gpl, NoBody], ALL, None, EVENTS;
     26 skb_load_bytes(Ctx, Anything, MemWrite, Size) -> Integer, [], SKB, None;
     27 get_stackid(Ctx, ConstMap, Anything) -> Integer, [Gpl, NoBody], TRACING, None, STACKS;
     28 csum_diff(MemReadOrNull, SizeOrZero, MemReadOrNull, SizeOrZero, Anything) -> Integer,
-        [Pkt, NoBody], PACKET, None;
+        [Pkt], PACKET, None;
+    31 skb_change_proto(Ctx, Anything, Anything) -> Integer, [Moves], TC, None;
+    32 skb_change_type(Ctx, Anything) -> Integer, [], TC, None;
+    34 get_hash_recalc(Ctx) -> Integer, [], TC, None;
     35 get_current_task() -> Integer, [Gpl], ALL, Perfmon;
+    38 skb_change_tail(Ctx, Anything, Anything) -> Integer, [Moves], TC, None;
+    39 skb_pull_data(Ctx, Anything) -> Integer, [Moves], TC, None;
+    40 csum_update(Ctx, Anything) -> Integer, [], TC, None;
+    41 set_hash_invalid(Ctx) -> Integer, [], TC, None;
     42 get_numa_node_id() -> Integer, [], ALL, None;
+    43 skb_change_head(Ctx, Anything, Anything) -> Integer, [Moves], TC, None;
     45 probe_read_str(MemWrite, SizeOrZero, Anything) -> LengthOrErrno, [Gpl], TRACING, None;
-    68 skb_load_bytes_relative(Ctx, Anything, MemWrite, Size, Anything) -> Integer,
-        [NoBody], SKB, None;
+    47 get_socket_uid(Ctx) -> Integer, [], SKB, None;
+    48 set_hash(Ctx, Anything) -> Integer, [], TC, None;
+    50 skb_adjust_room(Ctx, Anything, Anything, Anything) -> Integer, [Moves], TC, None;
+    68 skb_load_bytes_relative(Ctx, Anything, MemWrite, Size, Anything) -> Integer, [], SKB, None;
     80 get_current_cgroup_id() -> Integer, [NoBody], ALL, Bpf;
     87 map_push_elem(ConstMap, MapValue, Anything) -> Integer,
         [Pkt, Writes, NoBody], ALL, None, PUSHED;
     88 map_pop_elem(ConstMap, MapValueOut) -> Integer, [Writes, NoBody], ALL, None, QUEUES;
     89 map_peek_elem(ConstMap, MapValueOut) -> Integer, [NoBody], ALL, None, PUSHED;
+    97 skb_ecn_set_ce(Ctx) -> Integer, [], TC_CGROUP, None;
     109 send_signal(Anything) -> Integer, [NoBody], ALL, Perfmon;
     112 probe_read_user(MemWrite, SizeOrZero, Anything) -> Integer, [Gpl], ALL, Perfmon;
     113 probe_read_kernel(MemWrite, SizeOrZero, Anything) -> Integer, [Gpl], ALL, Perfmon;
@@ -318,6 +336,10 @@ helpers! {
     132 ringbuf_submit(ReleaseRingMem, Anything) -> Void, [NoBody], ALL, None;
     133 ringbuf_discard(ReleaseRingMem, Anything) -> Void, [NoBody], ALL, None;
     134 ringbuf_query(ConstMap, Anything) -> Integer, [NoBody], ALL, None, RINGS;
+    135 csum_level(Ctx, Anything) -> Integer, [], TC, None;
+    151 skb_cgroup_classid(Ctx) -> Integer, [], TC, None;
+    152 redirect_neigh(Anything, MemReadOrNull, SizeOrZero, Anything) -> Integer, [], TC, None;
+    155 redirect_peer(Anything, Anything) -> Integer, [], TC, None;
     160 ktime_get_coarse_ns() -> Integer, [], NET, None;
     164 for_each_map_elem(ConstMap, Func, StackOrNull, Anything) -> Integer,
         [NoBody], ALL, Bpf, KEYED;
@@ -325,6 +347,7 @@ helpers! {
     174 get_attach_cookie(Ctx) -> Integer, [NoBody], TRACING, None;
     181 loop(Scalar, Func, StackOrNull, Anything) -> Integer, [NoBody], ALL, Bpf;
     182 strncmp(MemRead, Size, ConstStr) -> Integer, [NoBody], ALL, None;
+    192 skb_set_tstamp(Ctx, Anything, Anything) -> Integer, [], TC, None;
     195 map_lookup_percpu_elem(ConstMap, MapKey, Anything) -> MapValueOrNull,
         [Pkt, NoBody], ALL, None, PERCPU;
     208 ktime_get_tai_ns() -> Integer, [], ALL, None;

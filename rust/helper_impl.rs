@@ -17,6 +17,7 @@ mod trace;
 
 use crate::helper::{Arg, Helper, HELPERS, TAIL_CALL};
 use crate::sys::args::{Body, Kind};
+use crate::sys::packet;
 use kernel::prelude::*;
 
 /// Makes the table: `number constructor path;`.
@@ -36,20 +37,48 @@ bodies! {
     6 new4 printk::trace_printk;
     7 new0 base::get_prandom_u32;
     8 new0 base::get_smp_processor_id;
+    9 new4 packet::skb_store_bytes;
+    10 new5 packet::l3_csum_replace;
+    11 new5 packet::l4_csum_replace;
+    13 new3 packet::clone_redirect;
     14 new0 base::get_current_pid_tgid;
     15 new0 base::get_current_uid_gid;
     16 new1 base::get_current_comm;
+    17 new1 packet::get_cgroup_classid;
+    18 new3 packet::skb_vlan_push;
+    19 new1 packet::skb_vlan_pop;
+    23 new2 packet::redirect;
+    24 new1 packet::get_route_realm;
     26 new3 skb::skb_load_bytes;
+    28 new3 packet::csum_diff;
+    31 new3 packet::skb_change_proto;
+    32 new2 packet::skb_change_type;
+    34 new1 packet::get_hash_recalc;
     35 new0 base::get_current_task;
+    38 new3 packet::skb_change_tail;
+    39 new2 packet::skb_pull_data;
+    40 new2 packet::csum_update;
+    41 new1 packet::set_hash_invalid;
     42 new0 base::get_numa_node_id;
+    43 new3 packet::skb_change_head;
     45 new2 trace::probe_read_str;
+    47 new1 packet::get_socket_uid;
+    48 new2 packet::set_hash;
+    50 new4 packet::skb_adjust_room;
+    68 new4 packet::skb_load_bytes_relative;
+    97 new1 packet::skb_ecn_set_ce;
     112 new2 trace::probe_read_user;
     113 new2 trace::probe_read_kernel;
     114 new2 trace::probe_read_user_str;
     115 new2 trace::probe_read_kernel_str;
     118 new0 base::jiffies64;
     125 new0 base::ktime_get_boot_ns;
+    135 new2 packet::csum_level;
+    151 new1 packet::skb_cgroup_classid;
+    152 new3 packet::redirect_neigh;
+    155 new2 packet::redirect_peer;
     160 new0 base::ktime_get_coarse_ns;
+    192 new3 packet::skb_set_tstamp;
     208 new0 base::ktime_get_tai_ns;
 }
 

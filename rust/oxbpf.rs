@@ -44,6 +44,7 @@ module! {
 /// The loaded module. Its parts go in this order.
 struct Oxbpf {
     _device: Pin<KBox<sys::chardev::Registration<chardev::BpfDevice>>>,
+    _tc: attach::tc::Kinds,
     _releases: sys::shared::Releases,
     _exec: sys::exec::Areas,
 }
@@ -55,10 +56,12 @@ impl kernel::Module for Oxbpf {
         let exec = sys::exec::Areas::start();
         let releases = sys::shared::Releases::start()?;
         // From here on there are callers.
+        let tc = attach::tc::Kinds::register();
         let device = KBox::pin_init(sys::chardev::Registration::new(), GFP_KERNEL)?;
         pr_info!("loaded on {}\n", sys::module::kernel_release());
         Ok(Oxbpf {
             _device: device,
+            _tc: tc,
             _releases: releases,
             _exec: exec,
         })

@@ -37,6 +37,7 @@ pub(crate) fn running() -> KernelLayout {
         shinfo_hwtstamps: l.shinfo_hwtstamps,
         skb_tstamp: l.skb_tstamp,
         skb_tstamp_type: l.skb_tstamp_type,
+        skb_cloned: l.skb_cloned,
         xdp_data: l.xdp_data,
         xdp_data_end: l.xdp_data_end,
         xdp_data_meta: l.xdp_data_meta,
@@ -51,5 +52,6 @@ pub(crate) fn running() -> KernelLayout {
         skb_pkt_type_mask: l.skb_pkt_type_mask,
         skb_tstamp_type_mask: l.skb_tstamp_type_mask,
         skb_at_ingress_mask: l.skb_at_ingress_mask,
+        skb_cloned_mask: l.skb_cloned_mask,
     }
 }

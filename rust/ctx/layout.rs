@@ -71,6 +71,10 @@ pub struct KernelLayout {
     pub skb_tstamp_type_mask: u8,
     /// The bit of `tc_at_ingress` in that byte (`TC_AT_INGRESS_MASK`).
     pub skb_at_ingress_mask: u8,
+    /// `struct sk_buff`: the byte that has `cloned`
+    pub skb_cloned: i16,
+    /// The bit of `cloned` in that byte (`CLONED_MASK`).
+    pub skb_cloned_mask: u8,
     /// `struct xdp_buff`: `data` (pointer)
     pub xdp_data: i16,
     /// `struct xdp_buff`: `data_end` (pointer)

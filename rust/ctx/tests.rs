@@ -45,6 +45,8 @@ const LAYOUT: KernelLayout = KernelLayout {
     skb_tstamp_type: 129,
     skb_tstamp_type_mask: 3,
     skb_at_ingress_mask: 4,
+    skb_cloned: 126,
+    skb_cloned_mask: 1,
     xdp_data: 0,
     xdp_data_end: 8,
     xdp_data_meta: 16,

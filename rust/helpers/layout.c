@@ -41,6 +41,7 @@ struct oxbpf_layout {
 	s16 shinfo_hwtstamps;
 	s16 skb_tstamp;
 	s16 skb_tstamp_type;
+	s16 skb_cloned;
 	s16 xdp_data;
 	s16 xdp_data_end;
 	s16 xdp_data_meta;
@@ -55,6 +56,7 @@ struct oxbpf_layout {
 	u8 skb_pkt_type_mask;
 	u8 skb_tstamp_type_mask;
 	u8 skb_at_ingress_mask;
+	u8 skb_cloned_mask;
 };
 
 void oxbpf_layout(struct oxbpf_layout *layout);
@@ -99,6 +101,7 @@ void oxbpf_layout(struct oxbpf_layout *layout)
 		.shinfo_hwtstamps = offsetof(struct skb_shared_info, hwtstamps),
 		.skb_tstamp = offsetof(struct sk_buff, tstamp),
 		.skb_tstamp_type = SKB_BF_MONO_TC_OFFSET,
+		.skb_cloned = CLONED_OFFSET,
 		.xdp_data = offsetof(struct xdp_buff, data),
 		.xdp_data_end = offsetof(struct xdp_buff, data_end),
 		.xdp_data_meta = offsetof(struct xdp_buff, data_meta),
@@ -113,5 +116,6 @@ void oxbpf_layout(struct oxbpf_layout *layout)
 		.skb_pkt_type_mask = PKT_TYPE_MAX,
 		.skb_tstamp_type_mask = SKB_TSTAMP_TYPE_MASK,
 		.skb_at_ingress_mask = TC_AT_INGRESS_MASK,
+		.skb_cloned_mask = CLONED_MASK,
 	};
 }

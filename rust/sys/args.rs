@@ -275,4 +275,5 @@ body_constructors! {
     "A body with two parameters." new2 [A, B] [None, None, None];
     "A body with three parameters." new3 [A, B, C] [None, None];
     "A body with four parameters." new4 [A, B, C, D] [None];
+    "A body with five parameters." new5 [A, B, C, D, E] [];
 }

@@ -35,6 +35,7 @@ pub(crate) struct Layout {
     pub(crate) shinfo_hwtstamps: i16,
     pub(crate) skb_tstamp: i16,
     pub(crate) skb_tstamp_type: i16,
+    pub(crate) skb_cloned: i16,
     pub(crate) xdp_data: i16,
     pub(crate) xdp_data_end: i16,
     pub(crate) xdp_data_meta: i16,
@@ -49,6 +50,7 @@ pub(crate) struct Layout {
     pub(crate) skb_pkt_type_mask: u8,
     pub(crate) skb_tstamp_type_mask: u8,
     pub(crate) skb_at_ingress_mask: u8,
+    pub(crate) skb_cloned_mask: u8,
 }
 
 extern "C" {

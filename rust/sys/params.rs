@@ -6,6 +6,7 @@ use kernel::prelude::*;
 
 extern "C" {
     fn oxbpf_param_jit() -> c_uint;
+    fn oxbpf_param_tc_bpf() -> bool;
 }
 
 /// Parameter `jit`.
@@ -27,4 +28,10 @@ pub(crate) fn jit() -> Jit {
         1 => Jit::On,
         _ => Jit::Required,
     }
+}
+
+/// Parameter `tc_bpf`: tc's kind `bpf` is served too.
+pub(crate) fn tc_bpf() -> bool {
+    // SAFETY: no requirements.
+    unsafe { oxbpf_param_tc_bpf() }
 }

@@ -162,6 +162,41 @@ impl<T: Object> Shared<T> {
         unsafe { oxbpf_id_next(T::KIND as c_uint, &mut next) }.then_some(next)
     }
 
+    /// Gives the reference up as a pointer, for the C side to keep.
+    pub(crate) fn into_raw(self) -> *const c_void {
+        core::mem::ManuallyDrop::new(self)
+            .0
+            .as_ptr()
+            .cast_const()
+            .cast()
+    }
+
+    /// The reference again that became `raw`.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is from [`Shared::into_raw`] of the same type, and this is the only time it is taken
+    /// back.
+    pub(crate) unsafe fn from_raw(raw: *const c_void) -> Self {
+        // SAFETY: `into_raw` gave the address of an object.
+        let inner = unsafe { NonNull::new_unchecked(raw.cast_mut().cast()) };
+        // INVARIANT: the count that the reference had is still taken.
+        Shared(inner)
+    }
+
+    /// The reference that became `raw`, for use while the object certainly lives.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is from [`Shared::into_raw`] of the same type, and the object lives as long as the
+    /// result: it was not taken back, or that was not a grace period ago yet and the object waits
+    /// for one.
+    #[inline]
+    pub(crate) unsafe fn borrow_raw(raw: *const c_void) -> core::mem::ManuallyDrop<Self> {
+        // SAFETY: as in `from_raw`; the result is never dropped.
+        core::mem::ManuallyDrop::new(unsafe { Self::from_raw(raw) })
+    }
+
     /// Do both refer to the same object?
     pub(crate) fn same(&self, other: &Self) -> bool {
         self.0 == other.0

@@ -138,6 +138,7 @@ impl Verifier<'_> {
                     return refuse!(self.log, EACCES, "cannot write into packet");
                 }
                 self.no_leak(&value, "packet")?;
+                self.learn(|l| l.writes_packet = true);
                 self.check_packet(ptr, a.reg, a.off, a.len(), false)
             }
             Base::ConstMap { .. }

@@ -95,6 +95,8 @@ pub(crate) struct Learnt {
     pub(crate) key: Agreed<u32>,
     /// Its divisor is not zero.
     pub(crate) nonzero: Agreed<()>,
+    /// It writes to the packet.
+    pub(crate) writes_packet: bool,
 }
 
 /// A branch that waits to be followed.

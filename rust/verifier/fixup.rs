@@ -6,9 +6,10 @@
 use super::explore::{Learnt, Proved, Target};
 use super::watch::Watcher;
 use super::{Options, Program};
+use crate::abi::ProgTypes;
 use crate::ctx;
 use crate::isa::code::{Code, Fact, Subprog};
-use crate::isa::{Imm64, Insn};
+use crate::isa::{AluOp, Cond, Imm64, Insn, Reg, Size, Src, Width};
 use kernel::prelude::*;
 
 /// The output under construction.
@@ -52,6 +53,9 @@ pub(crate) fn rewrite(
     let seen = |at: u32| proved.learnt.get(at as usize).is_some_and(|l| l.seen);
     for s in proved.subs.list.iter() {
         let start = out.here()?;
+        if s.start == 0 {
+            out.own_packet(proved)?;
+        }
         if s.scratch {
             let bottom = i16::try_from(s.stack).map_err(|_| EFAULT)?;
             out.scratch = bottom.wrapping_neg();
@@ -210,6 +214,63 @@ impl<'a> Output<'a> {
             | Insn::Call { .. }
             | Insn::CallKfunc { .. }
             | Insn::Exit => self.push(*insn, fact)?,
+        }
+        Ok(())
+    }
+
+    /// A classifier that writes to its packet must not write to what others read too: it starts with
+    /// making the packet its own, and where that fails, which takes lack of memory, drops it.
+    fn own_packet(&mut self, proved: &Proved) -> Result {
+        /// `BPF_FUNC_skb_pull_data`, of 0 bytes: what is linear becomes the packet's own.
+        const PULL_DATA: i32 = 39;
+        /// `TC_ACT_SHOT`
+        const DROP: i32 = 2;
+
+        let writes = proved.learnt.iter().any(|l| l.seen && l.writes_packet);
+        if !writes || !ProgTypes::TC.contains(self.options.prog_type) {
+            return Ok(());
+        }
+        let layout = &self.options.layout;
+        let slot = |after: u32| Ok::<u32, Error>(self.here()?.wrapping_add(after));
+        let (restore, end) = (slot(9)?, slot(10)?);
+        let width = Width::W64;
+        let skip_if_zero = |dst, target| Insn::Jmp {
+            cond: Cond::Eq,
+            width,
+            dst,
+            src: Src::Imm(0),
+            target,
+        };
+        let mov = |dst, src| Insn::Mov { width, dst, src };
+        let insns = [
+            Insn::Load {
+                size: Size::B,
+                sx: false,
+                dst: Reg::R6,
+                src: Reg::R1,
+                off: layout.skb_cloned,
+            },
+            Insn::Alu {
+                op: AluOp::And,
+                width: Width::W32,
+                dst: Reg::R6,
+                src: Src::Imm(layout.skb_cloned_mask.into()),
+            },
+            skip_if_zero(Reg::R6, end),
+            mov(Reg::R6, Src::Reg(Reg::R1)),
+            mov(Reg::R2, Src::Imm(0)),
+            Insn::Call { helper: PULL_DATA },
+            skip_if_zero(Reg::R0, restore),
+            mov(Reg::R0, Src::Imm(DROP)),
+            Insn::Exit,
+            mov(Reg::R1, Src::Reg(Reg::R6)),
+        ];
+        let fact = Fact {
+            seen: true,
+            ..Fact::default()
+        };
+        for insn in insns {
+            self.push(insn, fact)?;
         }
         Ok(())
     }

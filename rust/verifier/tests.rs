@@ -5,7 +5,7 @@
 mod refs;
 
 use super::*;
-use crate::isa::RawInsn;
+use crate::isa::{Insn, RawInsn};
 use std::string::String;
 use std::vec::Vec;
 
@@ -481,6 +481,32 @@ fn packet_access() {
         log.contains("invalid access to packet, off=14 size=1, R2(id=0,off=14,r=14)"),
         "{log}"
     );
+}
+
+/// A classifier that writes to its packet first makes it its own; one that only reads does not, and
+/// XDP has packets of its own.
+#[test]
+fn packet_writers_own_their_packet() {
+    let first = |ty, access: RawInsn, data, end| {
+        let insns = vec![
+            ldxw(2, 1, data),
+            ldxw(3, 1, end),
+            movx(4, 2),
+            add(4, 14),
+            i(0x2d, 4, 3, 1, 0),
+            access,
+            mov(0, 0),
+            EXIT,
+        ];
+        let (v, log) = run(&insns, 2, &options(ty));
+        let v = v.unwrap_or_else(|e| panic!("{e:?}\n{log}"));
+        v.code().insns.iter().position(|i| *i == Insn::Call { helper: 39 })
+    };
+    let (read, write) = (i(0x71, 0, 2, 13, 0), i(0x72, 2, 0, 13, 5));
+    assert_eq!(first(ProgType::SchedCls, write, 76, 80), Some(5));
+    assert_eq!(first(ProgType::SchedAct, write, 76, 80), Some(5));
+    assert_eq!(first(ProgType::SchedCls, read, 76, 80), None);
+    assert_eq!(first(ProgType::Xdp, write, 0, 4), None);
 }
 
 #[test]

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Helpers that are the C shims themselves: programs call them without anything in between.
+//!
+//! What a shim must be able to rely on is in its parameters' types, which only a verified call makes
+//! ([`super::args`]): so declaring one is the unsafe act, and it is safe to have as a helper's body.
+//! A number arrives in a whole register, of which the shim takes as much as its C type has.
+
+use super::args::{CtxArg, ReadArg, WriteArg};
+use super::skb::SkBuff;
+
+/// The context of packet programs.
+type Skb = CtxArg<SkBuff>;
+
+// SAFETY: each shim (rust/helpers/skb_*.c) takes these arguments in this order, memory as its address
+// and size, and returns a 64-bit number; it requires of them what the types say, and no more than a
+// program that runs on a packet has around it.
+unsafe extern "C" {
+    /// `skb_store_bytes(skb, offset, from, len, flags)`
+    #[link_name = "oxbpf_skb_store_bytes"]
+    pub(crate) safe fn skb_store_bytes(skb: Skb, offset: u64, from: ReadArg, flags: u64) -> u64;
+    /// `skb_load_bytes_relative(skb, offset, to, len, start_header)`
+    #[link_name = "oxbpf_skb_load_bytes_relative"]
+    pub(crate) safe fn skb_load_bytes_relative(
+        skb: Skb,
+        offset: u64,
+        to: WriteArg,
+        start: u64,
+    ) -> u64;
+    /// `skb_pull_data(skb, len)`
+    #[link_name = "oxbpf_skb_pull_data"]
+    pub(crate) safe fn skb_pull_data(skb: Skb, len: u64) -> u64;
+    /// `l3_csum_replace(skb, offset, from, to, size)`
+    #[link_name = "oxbpf_l3_csum_replace"]
+    pub(crate) safe fn l3_csum_replace(
+        skb: Skb,
+        offset: u64,
+        from: u64,
+        to: u64,
+        flags: u64,
+    ) -> u64;
+    /// `l4_csum_replace(skb, offset, from, to, flags)`
+    #[link_name = "oxbpf_l4_csum_replace"]
+    pub(crate) safe fn l4_csum_replace(
+        skb: Skb,
+        offset: u64,
+        from: u64,
+        to: u64,
+        flags: u64,
+    ) -> u64;
+    /// `csum_diff(from, from_size, to, to_size, seed)`
+    #[link_name = "oxbpf_csum_diff"]
+    pub(crate) safe fn csum_diff(from: ReadArg, to: ReadArg, seed: u64) -> u64;
+    /// `csum_update(skb, csum)`
+    #[link_name = "oxbpf_csum_update"]
+    pub(crate) safe fn csum_update(skb: Skb, csum: u64) -> u64;
+    /// `csum_level(skb, level)`
+    #[link_name = "oxbpf_csum_level"]
+    pub(crate) safe fn csum_level(skb: Skb, level: u64) -> u64;
+    /// `skb_vlan_push(skb, vlan_proto, vlan_tci)`
+    #[link_name = "oxbpf_skb_vlan_push"]
+    pub(crate) safe fn skb_vlan_push(skb: Skb, proto: u64, tci: u64) -> u64;
+    /// `skb_vlan_pop(skb)`
+    #[link_name = "oxbpf_skb_vlan_pop"]
+    pub(crate) safe fn skb_vlan_pop(skb: Skb) -> u64;
+    /// `skb_change_type(skb, type)`
+    #[link_name = "oxbpf_skb_change_type"]
+    pub(crate) safe fn skb_change_type(skb: Skb, ty: u64) -> u64;
+    /// `skb_change_proto(skb, proto, flags)`
+    #[link_name = "oxbpf_skb_change_proto"]
+    pub(crate) safe fn skb_change_proto(skb: Skb, proto: u64, flags: u64) -> u64;
+    /// `skb_change_tail(skb, len, flags)`
+    #[link_name = "oxbpf_skb_change_tail"]
+    pub(crate) safe fn skb_change_tail(skb: Skb, len: u64, flags: u64) -> u64;
+    /// `skb_change_head(skb, len, flags)`
+    #[link_name = "oxbpf_skb_change_head"]
+    pub(crate) safe fn skb_change_head(skb: Skb, room: u64, flags: u64) -> u64;
+    /// `skb_adjust_room(skb, len_diff, mode, flags)`
+    #[link_name = "oxbpf_skb_adjust_room"]
+    pub(crate) safe fn skb_adjust_room(skb: Skb, diff: u64, mode: u64, flags: u64) -> u64;
+    /// `get_cgroup_classid(skb)`
+    #[link_name = "oxbpf_get_cgroup_classid"]
+    pub(crate) safe fn get_cgroup_classid(skb: Skb) -> u64;
+    /// `skb_cgroup_classid(skb)`
+    #[link_name = "oxbpf_skb_cgroup_classid"]
+    pub(crate) safe fn skb_cgroup_classid(skb: Skb) -> u64;
+    /// `get_route_realm(skb)`
+    #[link_name = "oxbpf_get_route_realm"]
+    pub(crate) safe fn get_route_realm(skb: Skb) -> u64;
+    /// `get_hash_recalc(skb)`
+    #[link_name = "oxbpf_get_hash_recalc"]
+    pub(crate) safe fn get_hash_recalc(skb: Skb) -> u64;
+    /// `set_hash_invalid(skb)`
+    #[link_name = "oxbpf_set_hash_invalid"]
+    pub(crate) safe fn set_hash_invalid(skb: Skb) -> u64;
+    /// `set_hash(skb, hash)`
+    #[link_name = "oxbpf_set_hash"]
+    pub(crate) safe fn set_hash(skb: Skb, hash: u64) -> u64;
+    /// `get_socket_uid(skb)`
+    #[link_name = "oxbpf_get_socket_uid"]
+    pub(crate) safe fn get_socket_uid(skb: Skb) -> u64;
+    /// `skb_ecn_set_ce(skb)`
+    #[link_name = "oxbpf_skb_ecn_set_ce"]
+    pub(crate) safe fn skb_ecn_set_ce(skb: Skb) -> u64;
+    /// `skb_set_tstamp(skb, tstamp, tstamp_type)`
+    #[link_name = "oxbpf_skb_set_tstamp"]
+    pub(crate) safe fn skb_set_tstamp(skb: Skb, tstamp: u64, clock: u64) -> u64;
+    /// `redirect(ifindex, flags)`
+    #[link_name = "oxbpf_redirect"]
+    pub(crate) safe fn redirect(ifindex: u64, flags: u64) -> u64;
+    /// `redirect_peer(ifindex, flags)`
+    #[link_name = "oxbpf_redirect_peer"]
+    pub(crate) safe fn redirect_peer(ifindex: u64, flags: u64) -> u64;
+    /// `redirect_neigh(ifindex, params, plen, flags)`
+    #[link_name = "oxbpf_redirect_neigh"]
+    pub(crate) safe fn redirect_neigh(ifindex: u64, params: ReadArg, flags: u64) -> u64;
+    /// `clone_redirect(skb, ifindex, flags)`
+    #[link_name = "oxbpf_clone_redirect"]
+    pub(crate) safe fn clone_redirect(skb: Skb, ifindex: u64, flags: u64) -> u64;
+}
