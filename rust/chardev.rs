@@ -4,7 +4,7 @@
 //!
 //! The ioctl's number is the command and its size field is what bpf(2) takes as third argument.
 
-use crate::command::{self, Attr};
+use crate::command;
 use crate::sys::chardev::Device;
 use crate::sys::user::User;
 use kernel::ioctl::{_IOC_DIR, _IOC_NR, _IOC_SIZE, _IOC_TYPE};
@@ -27,7 +27,6 @@ impl Device for BpfDevice {
         if _IOC_TYPE(cmd) != TYPE || _IOC_DIR(cmd) != DIR {
             return Err(ENOTTY);
         }
-        let attr = Attr::copy(User::new(arg), _IOC_SIZE(cmd))?;
-        command::run(_IOC_NR(cmd), &attr)
+        command::run(_IOC_NR(cmd), User::new(arg), _IOC_SIZE(cmd))
     }
 }

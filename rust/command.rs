@@ -30,23 +30,6 @@ pub(crate) struct Attr {
 }
 
 impl Attr {
-    /// Copies `size` bytes, of which those that are not known here must be zero.
-    ///
-    /// # Errors
-    ///
-    /// `E2BIG` for more than a page or unknown fields in use, `EFAULT`.
-    pub(crate) fn copy(user: User, size: usize) -> Result<Self> {
-        check_tail(user, ATTR_SIZE, size)?;
-        let size = size.min(ATTR_SIZE);
-        let mut attr = Attr {
-            bytes: [0; ATTR_SIZE],
-            user,
-            size,
-        };
-        user.read(attr.bytes.get_mut(..size).ok_or(E2BIG)?)?;
-        Ok(attr)
-    }
-
     /// The fields as the wire struct `T`, which must not be longer than the attr.
     pub(crate) fn view<T: FromBytes>(&self) -> Result<T> {
         match T::read_from_prefix(&self.bytes) {
@@ -57,7 +40,10 @@ impl Attr {
 
     /// Everything from byte `end` on is zero.
     fn ends_at(&self, end: usize) -> bool {
-        self.bytes.iter().skip(end).all(|b| *b == 0)
+        // What user space did not give is zero.
+        let rest = self.bytes.get(end..self.size).unwrap_or(&[]);
+        let words = rest.chunks_exact(8);
+        words.remainder().iter().all(|b| *b == 0) && words.into_iter().all(|w| w == [0; 8])
     }
 
     /// User space's attr reaches to byte `end` at least.
@@ -164,12 +150,28 @@ const _: () = {
     }
 };
 
-/// Gives command `number`.
+/// Gives command `number`, whose arguments are the `size` bytes at `user`.
 ///
 /// # Errors
 ///
-/// `EINVAL` for an unknown one, for a byte in use after its last field, and what the command says.
-pub(crate) fn run(number: u32, attr: &Attr) -> Result<i32> {
+/// `E2BIG` for more than a page or unknown fields in use, `EFAULT`; `EINVAL` for an unknown command,
+/// for a byte in use after its last field; and what the command says.
+pub(crate) fn run(number: u32, user: User, size: usize) -> Result<i32> {
+    if let Some(answer) = map::run_short(number, user, size) {
+        return answer;
+    }
+    check_tail(user, ATTR_SIZE, size)?;
+    let size = size.min(ATTR_SIZE);
+    let mut attr = Attr {
+        bytes: [0; ATTR_SIZE],
+        user,
+        size,
+    };
+    user.read(attr.bytes.get_mut(..size).ok_or(E2BIG)?)?;
+    run_with(number, &attr)
+}
+
+fn run_with(number: u32, attr: &Attr) -> Result<i32> {
     let command = COMMANDS
         .iter()
         .find(|command| command.number == number)

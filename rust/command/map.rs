@@ -11,7 +11,7 @@ use crate::sys::anon::{self, FileRef};
 use crate::sys::context::{Nest, RunGuard};
 use crate::sys::cred::{self, Cap};
 use crate::sys::shared::Shared;
-use crate::sys::user::User;
+use crate::sys::user::{zeroed, User};
 use kernel::prelude::*;
 
 /// Fields of MAP_CREATE.
@@ -99,24 +99,88 @@ struct ElemAttr {
     flags: u64,
 }
 
-/// A buffer for a key or value; silent when there is no memory, for its size is the user's choice.
-pub(super) fn buffer(len: usize) -> Result<KVVec<u8>> {
-    let flags = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
-    Ok(KVVec::from_elem(0, len, flags)?)
-}
+/// Bytes of [`ElemAttr`], which is all that the commands on one element have.
+const SHORT: usize = 32;
 
-fn read(user: u64, len: usize) -> Result<KVVec<u8>> {
-    let mut bytes = buffer(len)?;
-    User::new(user).read(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// The key at `user`; a map without keys wants NULL.
-fn read_key(user: u64, len: u32) -> Result<KVVec<u8>> {
-    if len == 0 && user != 0 {
-        return Err(EINVAL);
+/// The commands on one element when user space passes no more than what they have, as it mostly
+/// does: without the copy and the search that any command needs. `None` for everything else.
+#[inline]
+pub(super) fn run_short(number: u32, user: User, size: usize) -> Option<Result<i32>> {
+    if size > SHORT {
+        return None;
     }
-    read(user, len as usize)
+    let (command, ends_before_value, ends_before_flags): (fn(&ElemAttr) -> Result<i32>, _, _) =
+        match number {
+            1 => (lookup_elem, false, false),
+            2 => (update_elem, false, false),
+            3 => (delete_elem, true, true),
+            4 => (next_key_elem, false, true),
+            _ => return None,
+        };
+    let mut bytes = [0; SHORT];
+    let given = bytes.get_mut(..size)?;
+    if let Err(e) = user.read(given) {
+        return Some(Err(e));
+    }
+    let a = ElemAttr::read_from_bytes(&bytes).ok()?;
+    if (ends_before_value && a.value != 0) || (ends_before_flags && a.flags != 0) {
+        return Some(Err(EINVAL));
+    }
+    Some(command(&a))
+}
+
+/// How a buffer is had: charged to the caller, silent when there is no memory, for its size is the
+/// user's choice.
+const FLAGS: kernel::alloc::Flags = GFP_KERNEL_ACCOUNT;
+
+/// A buffer for keys or values, of zeros.
+pub(super) fn buffer(len: usize) -> Result<KVVec<u8>> {
+    zeroed(len, FLAGS | __GFP_NOWARN)
+}
+
+/// Bytes for which no memory needs to be asked for.
+const FEW: usize = 64;
+
+/// Place for one key or value: on the stack when it is short. It starts as zeros.
+struct Room {
+    few: [u8; FEW],
+    many: Option<KVVec<u8>>,
+}
+
+impl Room {
+    #[inline(always)]
+    fn new() -> Self {
+        Room {
+            few: [0; FEW],
+            many: None,
+        }
+    }
+
+    /// `len` bytes of zeros.
+    #[inline(always)]
+    fn bytes(&mut self, len: usize) -> Result<&mut [u8]> {
+        match self.few.get_mut(..len) {
+            Some(few) => Ok(few),
+            None => Ok(self.many.insert(buffer(len)?)),
+        }
+    }
+
+    /// The `len` bytes at `user`.
+    #[inline(always)]
+    fn read(&mut self, user: u64, len: usize) -> Result<&mut [u8]> {
+        let bytes = self.bytes(len)?;
+        User::new(user).read(bytes)?;
+        Ok(bytes)
+    }
+
+    /// The key at `user`; a map without keys wants NULL.
+    #[inline(always)]
+    fn read_key(&mut self, user: u64, len: u32) -> Result<&mut [u8]> {
+        if len == 0 && user != 0 {
+            return Err(EINVAL);
+        }
+        self.read(user, len as usize)
+    }
 }
 
 /// Runs `f` where programs run too: under RCU, on one CPU, which starts no program meanwhile.
@@ -128,7 +192,10 @@ pub(super) fn with_map<R>(object: &Shared<MapObject>, f: impl FnOnce(&crate::map
 
 /// MAP_LOOKUP_ELEM
 pub(super) fn lookup(attr: &Attr) -> Result<i32> {
-    let a: ElemAttr = attr.view()?;
+    lookup_elem(&attr.view()?)
+}
+
+fn lookup_elem(a: &ElemAttr) -> Result<i32> {
     let file = FileRef::<MapFile>::get(a.map_fd)?;
     if !file.file().can_read() {
         return Err(EPERM);
@@ -136,28 +203,32 @@ pub(super) fn lookup(attr: &Attr) -> Result<i32> {
     let map = file.object().map();
     map.check_flags(a.flags, F_LOCK | F_CPU)?;
     let spec = map.spec();
-    let key = read_key(a.key, spec.key_size)?;
+    let (mut key, mut value) = (Room::new(), Room::new());
+    let key = key.read_key(a.key, spec.key_size)?;
     let size = map.user_value_size(a.flags);
-    let mut value = match map.lookup_reads_value() {
-        true => read(a.value, size)?,
-        false => buffer(size)?,
+    let value = match map.lookup_reads_value() {
+        true => value.read(a.value, size)?,
+        false => value.bytes(size)?,
     };
     if let Some((words, held)) = file.object().held() {
-        let index = words.index(&key).ok_or(ENOENT)?;
+        let index = words.index(key).ok_or(ENOENT)?;
         let number = match held {
             HeldBy::Progs(progs) => progs.number(index)?,
         };
         User::new(a.value).write(&number.to_ne_bytes())?;
         return Ok(0);
     }
-    with_map(file.object(), |map| map.lookup(&key, &mut value, a.flags))?;
-    User::new(a.value).write(&value)?;
+    with_map(file.object(), |map| map.lookup(key, value, a.flags))?;
+    User::new(a.value).write(value)?;
     Ok(0)
 }
 
 /// MAP_UPDATE_ELEM
 pub(super) fn update(attr: &Attr) -> Result<i32> {
-    let a: ElemAttr = attr.view()?;
+    update_elem(&attr.view()?)
+}
+
+fn update_elem(a: &ElemAttr) -> Result<i32> {
     let file = FileRef::<MapFile>::get(a.map_fd)?;
     let _writer = file.object().write()?;
     if !file.file().can_write() {
@@ -165,12 +236,13 @@ pub(super) fn update(attr: &Attr) -> Result<i32> {
     }
     let map = file.object().map();
     map.check_flags(a.flags, u64::MAX)?;
-    let key = read_key(a.key, map.spec().key_size)?;
-    let value = read(a.value, map.user_value_size(a.flags))?;
+    let (mut key, mut value) = (Room::new(), Room::new());
+    let key = key.read_key(a.key, map.spec().key_size)?;
+    let value = value.read(a.value, map.user_value_size(a.flags))?;
     if file.object().held().is_some() {
-        return update_held(file.object(), &key, &value, a.flags);
+        return update_held(file.object(), key, value, a.flags);
     }
-    with_map(file.object(), |map| map.update(&key, &value, a.flags))?;
+    with_map(file.object(), |map| map.update(key, value, a.flags))?;
     Ok(0)
 }
 
@@ -194,41 +266,49 @@ fn update_held(object: &MapObject, key: &[u8], value: &[u8], flags: u64) -> Resu
 
 /// MAP_DELETE_ELEM
 pub(super) fn delete(attr: &Attr) -> Result<i32> {
-    let a: ElemAttr = attr.view()?;
+    delete_elem(&attr.view()?)
+}
+
+fn delete_elem(a: &ElemAttr) -> Result<i32> {
     let file = FileRef::<MapFile>::get(a.map_fd)?;
     let _writer = file.object().write()?;
     if !file.file().can_write() {
         return Err(EPERM);
     }
-    let key = read_key(a.key, file.object().map().spec().key_size)?;
+    let mut key = Room::new();
+    let key = key.read_key(a.key, file.object().map().spec().key_size)?;
     if let Some((words, held)) = file.object().held() {
-        let index = words.index(&key).ok_or(E2BIG)?;
+        let index = words.index(key).ok_or(E2BIG)?;
         match held {
             HeldBy::Progs(progs) => progs.delete(words, index)?,
         }
         return Ok(0);
     }
-    with_map(file.object(), |map| map.delete(&key))?;
+    with_map(file.object(), |map| map.delete(key))?;
     Ok(0)
 }
 
 /// MAP_GET_NEXT_KEY
 pub(super) fn next_key(attr: &Attr) -> Result<i32> {
-    let a: ElemAttr = attr.view()?;
+    next_key_elem(&attr.view()?)
+}
+
+fn next_key_elem(a: &ElemAttr) -> Result<i32> {
     let file = FileRef::<MapFile>::get(a.map_fd)?;
     if !file.file().can_read() {
         return Err(EPERM);
     }
     let size = file.object().map().spec().key_size;
+    let (mut key, mut next) = (Room::new(), Room::new());
     let key = match a.key {
         0 => None,
-        user => Some(read_key(user, size)?),
+        user => Some(&*key.read_key(user, size)?),
     };
-    let mut next = buffer(size as usize)?;
+    let next = next.bytes(size as usize)?;
     // A large map that is empty takes a while to walk, so not where programs run; the map's locks
     // are enough.
-    file.object().map().next_key(key.as_deref(), &mut next)?;
-    User::new(a.value).write(&next)?;
+    file.object().map().next_key(key, next)?;
+    User::new(a.value).write(next)?;
     Ok(0)
 }
 
@@ -251,10 +331,11 @@ pub(super) fn take(attr: &Attr) -> Result<i32> {
     }
     let map = file.object().map();
     map.check_flags(a.flags, F_LOCK)?;
-    let key = read_key(a.key, map.spec().key_size)?;
-    let mut value = buffer(map.user_value_size(0))?;
-    with_map(file.object(), |map| map.lookup_and_delete(&key, &mut value))?;
-    User::new(a.value).write(&value)?;
+    let (mut key, mut value) = (Room::new(), Room::new());
+    let key = key.read_key(a.key, map.spec().key_size)?;
+    let value = value.bytes(map.user_value_size(0))?;
+    with_map(file.object(), |map| map.lookup_and_delete(key, value))?;
+    User::new(a.value).write(value)?;
     Ok(0)
 }
 

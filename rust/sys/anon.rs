@@ -194,27 +194,40 @@ impl From<FdError> for Error {
 ///
 /// # Invariants
 ///
-/// Owns a reference to a file with our operations, whose private data is a `Holder`.
-pub(crate) struct AnyFile(NonNull<bindings::file>);
+/// From `fdget`: a file with our operations, whose private data is a `Holder`, and whether the
+/// reference is ours or the descriptor table's. That table stays as it is while the call of user
+/// space that this lives in goes on: nobody shares it, and nothing of ours closes descriptors.
+pub(crate) struct AnyFile {
+    file: NonNull<bindings::file>,
+    fd: bindings::fd,
+}
+
+/// Bits of `struct fd` that are not the file's address; the first says that the reference is ours.
+const FD_OWNED: c_ulong = 1;
+const FD_BITS: c_ulong = 3;
 
 impl AnyFile {
     /// The file behind descriptor `fd` of the current process.
     pub(crate) fn get(fd: u32) -> Result<Self, FdError> {
         // SAFETY: no requirements.
-        let file = NonNull::new(unsafe { bindings::fget(fd) }).ok_or(FdError::Closed)?;
-        // SAFETY: we hold a reference; a file's operations do not change.
-        if !core::ptr::eq(unsafe { (*file.as_ptr()).f_op }, &FOPS.0) {
-            // SAFETY: the reference is ours.
-            unsafe { bindings::fput(file.as_ptr()) };
+        let fd = unsafe { bindings::fdget(fd) };
+        let file = (fd.word & !FD_BITS) as *mut bindings::file;
+        // From here on dropping it gives back what is ours.
+        let found = AnyFile {
+            file: NonNull::new(file).ok_or(FdError::Closed)?,
+            fd,
+        };
+        // SAFETY: the file lives; a file's operations do not change.
+        if !core::ptr::eq(unsafe { (*file).f_op }, &FOPS.0) {
             return Err(FdError::Other);
         }
         // INVARIANT: only `install` makes files with our operations.
-        Ok(AnyFile(file))
+        Ok(found)
     }
 
     fn head(&self) -> NonNull<Head> {
         // SAFETY: by the invariant the file lives, and its private data is a holder.
-        unsafe { NonNull::new_unchecked((*self.0.as_ptr()).private_data.cast()) }
+        unsafe { NonNull::new_unchecked((*self.file.as_ptr()).private_data.cast()) }
     }
 
     /// It holds a `T`.
@@ -243,7 +256,7 @@ impl AnyFile {
 
     fn mode(&self) -> u32 {
         // SAFETY: by the invariant the file lives.
-        unsafe { (*self.0.as_ptr()).f_mode }
+        unsafe { (*self.file.as_ptr()).f_mode }
     }
 
     /// Commands through it may read.
@@ -259,14 +272,16 @@ impl AnyFile {
     /// Who opened it may see kernel addresses.
     pub(crate) fn shows_addresses(&self) -> bool {
         // SAFETY: by the invariant the file lives.
-        unsafe { oxbpf_show_addresses(self.0.as_ptr()) }
+        unsafe { oxbpf_show_addresses(self.file.as_ptr()) }
     }
 }
 
 impl Drop for AnyFile {
     fn drop(&mut self) {
-        // SAFETY: by the invariant the reference is ours.
-        unsafe { bindings::fput(self.0.as_ptr()) };
+        if self.fd.word & FD_OWNED != 0 {
+            // SAFETY: the bit says that the reference is ours.
+            unsafe { bindings::fput(self.file.as_ptr()) };
+        }
     }
 }
 

@@ -4,7 +4,6 @@
 
 use kernel::bindings;
 use kernel::prelude::*;
-use kernel::uaccess::UserSlice;
 
 /// An address that user space gave.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,17 +25,25 @@ impl User {
         User(self.0.wrapping_add(bytes))
     }
 
-    fn slice(self, len: usize) -> UserSlice {
-        UserSlice::new(UserPtr::from_addr(self.0 as usize), len)
-    }
-
     /// Fills `to` from there.
     ///
     /// # Errors
     ///
     /// `EFAULT` when a byte cannot be read.
     pub(crate) fn read(self, to: &mut [u8]) -> Result {
-        self.slice(to.len()).reader().read_slice(to)
+        // The variant of the copy that does not ask whether the object is as long: a slice is.
+        // SAFETY: `to` has that many bytes; the source may be any address.
+        let left = unsafe {
+            bindings::_copy_from_user(
+                to.as_mut_ptr().cast(),
+                self.0 as *const c_void,
+                to.len() as c_ulong,
+            )
+        };
+        match left {
+            0 => Ok(()),
+            _ => Err(EFAULT),
+        }
     }
 
     /// A copy of `len` bytes.
@@ -45,7 +52,7 @@ impl User {
     ///
     /// `ENOMEM`, `EFAULT`
     pub(crate) fn read_vec(self, len: usize) -> Result<KVVec<u8>> {
-        let mut bytes = KVVec::from_elem(0u8, len, GFP_USER_VEC)?;
+        let mut bytes = zeroed(len, GFP_USER_VEC)?;
         self.read(&mut bytes)?;
         Ok(bytes)
     }
@@ -56,7 +63,19 @@ impl User {
     ///
     /// `EFAULT` when a byte cannot be written.
     pub(crate) fn write(self, from: &[u8]) -> Result {
-        self.slice(from.len()).writer().write_slice(from)
+        // As in `read`.
+        // SAFETY: `from` has that many bytes; the destination may be any address.
+        let left = unsafe {
+            bindings::_copy_to_user(
+                self.0 as *mut c_void,
+                from.as_ptr().cast(),
+                from.len() as c_ulong,
+            )
+        };
+        match left {
+            0 => Ok(()),
+            _ => Err(EFAULT),
+        }
     }
 
     /// Are the `len` bytes there zero?
@@ -94,6 +113,18 @@ impl User {
         }
         CStr::from_bytes_until_nul(buf).map_err(|_| EINVAL)
     }
+}
+
+/// So many bytes, all zero.
+///
+/// # Errors
+///
+/// `ENOMEM`
+pub(crate) fn zeroed(len: usize, flags: kernel::alloc::Flags) -> Result<KVVec<u8>> {
+    let mut bytes = KVVec::with_capacity(len, flags | __GFP_ZERO)?;
+    // SAFETY: the new vector has room for them, and the flag says that its memory is zero.
+    unsafe { bytes.inc_len(len) };
+    Ok(bytes)
 }
 
 /// How copies of user data are allocated: charged to the caller, silent when they are too large.

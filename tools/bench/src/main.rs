@@ -31,8 +31,24 @@ fn columns(outcome: &Outcome) -> String {
     }
 }
 
+/// Where the module's functions are, for who follows the steps.
+fn show_symbols() {
+    let all = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    for line in all.lines().filter(|l| l.ends_with("[oxbpf]")) {
+        let mut words = line.split_whitespace();
+        if let (Some(at), Some(_), Some(name)) = (words.next(), words.next(), words.next()) {
+            println!("@sym {at} {name}");
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let mut wanted: Vec<String> = std::env::args().skip(1).collect();
+    if wanted.first().is_some_and(|w| w == "--steps") {
+        wanted.remove(0);
+        clock::only_steps();
+        show_symbols();
+    }
     let ours = match Bpf::oxbpf() {
         Ok(b) => b,
         Err(e) => {
