@@ -9,12 +9,14 @@ use kernel::prelude::*;
 
 mod batch;
 mod bind;
+pub(crate) mod debug;
 pub(crate) mod errno;
 mod id;
 mod info;
 mod link;
 mod load;
 mod map;
+mod stats;
 mod test_run;
 
 /// `sizeof(union bpf_attr)`
@@ -137,6 +139,7 @@ commands! {
     29 LINK_UPDATE        16  link::check_update, None,                link::update;
     30 LINK_GET_FD_BY_ID  4   any,                Some(Cap::SysAdmin), id::link_fd;
     31 LINK_GET_NEXT_ID   8   id::check_start,    Some(Cap::SysAdmin), id::next_link;
+    32 ENABLE_STATS       4   any,                Some(Cap::SysAdmin), stats::enable;
     34 LINK_DETACH        4   any,                None,                link::detach;
     35 PROG_BIND_MAP      12  bind::check,        None,                bind::bind;
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod array;
 mod engine;
+pub(crate) mod stats;
 
 use crate::abi::ProgType;
 use crate::isa::encode::{encode, wire_imm64, RawImm64};
@@ -13,33 +14,42 @@ use crate::sys::anon::FileObject;
 use crate::sys::context::RunGuard;
 use crate::sys::cred::Uid;
 use crate::sys::hash::sha256;
-use crate::sys::shared::{Kind, Object, Release, Shared};
+use crate::sys::shared::{self, Kind, Object, Release, Shared};
+use crate::sys::text::{BaseSpec, Fixed};
 use crate::sys::time;
 use crate::verifier::VerifiedProg;
 use core::fmt::Write;
 use engine::{Compiled, Engine};
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Mutex};
+use stats::{Stats, Sums};
 
 /// Bytes of a tag (`BPF_TAG_SIZE`).
 pub(crate) const TAG_SIZE: usize = 8;
 
-/// A program: what a hook needs to run it comes first, and goes before the maps that it uses.
+/// A program. With its count, number and what its release needs this is one cache line; what a hook
+/// needs to run it lies in memory that nobody can write.
 pub(crate) struct Prog {
+    base: Fixed,
+    info: KBox<Info>,
+}
+
+// A work item that lockdep watches is larger.
+const _: () = assert!(cfg!(CONFIG_LOCKDEP) || shared::footprint::<Prog>() == 64);
+
+/// What is not needed to run a compiled program. The engine goes before the maps.
+struct Info {
     engine: Engine,
-    aux: KBox<Aux>,
+    stats: Stats,
+    aux: Aux,
 }
 
 /// What nobody needs while the program runs.
 pub(crate) struct Aux {
     /// Type.
     pub(crate) ty: ProgType,
-    /// Its license lets it call what only the GPL's may.
-    pub(crate) gpl: bool,
     /// `expected_attach_type` of its load.
     pub(crate) expected_attach_type: u32,
-    /// It takes packets of several pieces (`BPF_F_XDP_HAS_FRAGS`).
-    pub(crate) xdp_frags: bool,
     /// Name, padded with NULs.
     pub(crate) name: [u8; 16],
     /// Start of the digest of its instructions.
@@ -118,33 +128,37 @@ impl Prog {
     /// other programs, or makes tail calls in subprograms and is not compiled.
     pub(crate) fn new(source: Source) -> Result<Shared<Self>> {
         let xlated = xlate(&source.verified, &source.maps)?;
-        let aux = KBox::new(
-            Aux {
-                ty: source.ty,
-                gpl: source.gpl,
-                expected_attach_type: source.expected_attach_type,
-                xdp_frags: source.xdp_frags,
-                name: source.name,
-                tag: source.tag,
-                uid: source.uid,
-                load_time: time::boot_ns(),
-                verified_insns: source.verified.processed(),
-                maps: source.maps,
-                bound: KBox::pin_init(new_mutex!(KVec::new()), GFP_KERNEL_ACCOUNT)?,
-                xlated,
-            },
-            GFP_KERNEL_ACCOUNT,
-        )?;
+        let aux = Aux {
+            ty: source.ty,
+            expected_attach_type: source.expected_attach_type,
+            name: source.name,
+            tag: source.tag,
+            uid: source.uid,
+            load_time: time::boot_ns(),
+            verified_insns: source.verified.processed(),
+            maps: source.maps,
+            bound: KBox::pin_init(new_mutex!(KVec::new()), GFP_KERNEL_ACCOUNT)?,
+            xlated,
+        };
         let mut engine = Engine::new(source.verified, &aux.maps)?;
         let patches = engine.take_patches();
-        let prog = Shared::new(Prog { engine, aux })?;
-        for map in &prog.aux.maps {
+        let stats = Stats::new()?;
+        // From here on the engine does not move.
+        let info = KBox::new(Info { engine, stats, aux }, GFP_KERNEL_ACCOUNT)?;
+        let base = info.engine.base(&BaseSpec {
+            ty: source.ty as u32,
+            gpl: source.gpl,
+            xdp_frags: source.xdp_frags,
+            word: 0,
+        })?;
+        let prog = Shared::new(Prog { base, info })?;
+        for map in &prog.aux().maps {
             if let Some(progs) = map.progs() {
                 progs.admit(&prog)?;
             }
         }
         for patch in patches {
-            let map = prog.aux.maps.get(usize::from(patch.site().map));
+            let map = prog.aux().maps.get(usize::from(patch.site().map));
             let map = map.ok_or(EFAULT)?;
             if let (Some(progs), Some(words)) = (map.progs(), map.map().fd_array()) {
                 progs.track(words, prog.key(), patch)?;
@@ -161,24 +175,50 @@ impl Prog {
     /// Runs it on the context at `ctx`, which is what programs of its type expect there.
     #[inline]
     pub(crate) fn run(&self, guard: &RunGuard, ctx: usize) -> u64 {
-        self.engine.run(guard, ctx)
+        match stats::wanted() {
+            false => self.run_it(guard, ctx),
+            true => self.info.stats.count(|| self.run_it(guard, ctx)),
+        }
+    }
+
+    #[inline(always)]
+    fn run_it(&self, guard: &RunGuard, ctx: usize) -> u64 {
+        match self.base.run(guard, ctx) {
+            Some(value) => value,
+            None => self.info.engine.interpret(guard, ctx),
+        }
+    }
+
+    /// A hook was hit and did not run it, because one of ours ran on that CPU already.
+    pub(crate) fn missed(&self) {
+        self.info.stats.missed();
+    }
+
+    /// How often it ran, and so on.
+    pub(crate) fn stats(&self) -> Sums {
+        self.info.stats.sums()
+    }
+
+    /// The part that never changes.
+    pub(crate) fn base(&self) -> &Fixed {
+        &self.base
     }
 
     /// Its machine code, if it was compiled.
     pub(crate) fn compiled(&self) -> Option<&Compiled> {
-        self.engine.compiled()
+        self.info.engine.compiled()
     }
 
     /// Everything else.
     pub(crate) fn aux(&self) -> &Aux {
-        &self.aux
+        &self.info.aux
     }
 }
 
 impl Drop for Prog {
     /// Nothing runs it any more. Arrays that it uses forget its jumps, before its machine code goes.
     fn drop(&mut self) {
-        for map in &self.aux.maps {
+        for map in &self.aux().maps {
             if let Some(progs) = map.progs() {
                 progs.forget(self.key());
             }
@@ -262,6 +302,7 @@ impl FileObject for ProgFile {
 
     fn fdinfo(&self, out: &mut dyn Write) {
         let aux = self.0.aux();
+        let stats = self.0.stats();
         let _ = write!(
             out,
             "prog_type:\t{}\nprog_jited:\t{}\nprog_tag:\t",
@@ -273,9 +314,12 @@ impl FileObject for ProgFile {
         }
         let _ = write!(
             out,
-            "\nprog_id:\t{}\nrun_time_ns:\t0\nrun_cnt:\t0\nrecursion_misses:\t0\n\
+            "\nprog_id:\t{}\nrun_time_ns:\t{}\nrun_cnt:\t{}\nrecursion_misses:\t{}\n\
              verified_insns:\t{}\n",
             self.0.id(),
+            stats.ns,
+            stats.runs,
+            stats.misses,
             aux.verified_insns,
         );
     }

@@ -53,6 +53,10 @@ impl Handler for Runner {
         // The result would filter events, of which there are none here.
         self.prog.run(run, regs.addr());
     }
+
+    fn missed(&self) {
+        self.prog.missed();
+    }
 }
 
 impl Kprobe {

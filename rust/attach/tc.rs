@@ -17,7 +17,7 @@ impl Classifier for Prog {
     fn from_fd(fd: u32, ty: u32) -> Result<Shared<Self>> {
         let file = FileRef::<ProgFile>::get(fd)?;
         let prog = file.prog();
-        if prog.aux().ty as u32 != ty {
+        if prog.base().ty() != ty {
             return Err(EINVAL);
         }
         Ok(prog.clone())

@@ -197,7 +197,7 @@ fn prog_info(attr: &Attr, a: &InfoAttr, file: &AnyFile, prog: &ProgFile) -> Resu
     info.tag = aux.tag;
     info.load_time = aux.load_time;
     info.created_by_uid = aux.uid.seen();
-    info.gpl_compatible = (info.gpl_compatible & !1) | u32::from(aux.gpl);
+    info.gpl_compatible = (info.gpl_compatible & !1) | u32::from(prog.base().gpl());
     info.name = aux.name;
 
     let room = info.nr_map_ids;
@@ -209,9 +209,10 @@ fn prog_info(attr: &Attr, a: &InfoAttr, file: &AnyFile, prog: &ProgFile) -> Resu
             .write(&id.to_ne_bytes())?;
     }
     record_sizes(&mut info)?;
-    info.run_time_ns = 0;
-    info.run_cnt = 0;
-    info.recursion_misses = 0;
+    let stats = prog.stats();
+    info.run_time_ns = stats.ns;
+    info.run_cnt = stats.runs;
+    info.recursion_misses = stats.misses;
     info.verified_insns = aux.verified_insns;
 
     if Cap::Bpf.held() {

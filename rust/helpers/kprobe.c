@@ -15,6 +15,7 @@
 #include "context.h"
 
 typedef void (*oxbpf_probe_run_t)(const void *data, struct pt_regs *regs);
+typedef void (*oxbpf_probe_missed_t)(const void *data);
 
 /* Where a probe goes: at addr, or when there is a symbol, so many bytes behind it. */
 struct oxbpf_target {
@@ -30,6 +31,7 @@ struct oxbpf_kprobe {
 
 struct oxbpf_probes {
 	oxbpf_probe_run_t run;
+	oxbpf_probe_missed_t miss;
 	const void *data;
 	/* Hits for which nothing was run because something of ours ran already on that CPU. */
 	atomic_long_t missed;
@@ -45,7 +47,7 @@ struct oxbpf_probes {
 };
 
 struct oxbpf_probes *oxbpf_probes_alloc(unsigned int size, bool is_return, oxbpf_probe_run_t run,
-					const void *data);
+					oxbpf_probe_missed_t miss, const void *data);
 int oxbpf_probes_add(struct oxbpf_probes *set, const char *symbol, unsigned int offset,
 		     unsigned long addr);
 int oxbpf_probes_register(struct oxbpf_probes *set);
@@ -66,10 +68,12 @@ unsigned long oxbpf_probes_addr(const struct oxbpf_probes *set, unsigned int ind
  */
 static __always_inline void oxbpf_probe_run(struct oxbpf_probes *set, struct pt_regs *regs)
 {
-	if (likely(oxbpf_nest_begin()))
+	if (likely(oxbpf_nest_begin())) {
 		set->run(set->data, regs);
-	else
+	} else {
 		atomic_long_inc(&set->missed);
+		set->miss(set->data);
+	}
 	oxbpf_nest_end();
 }
 
@@ -98,7 +102,7 @@ static void oxbpf_fprobe_exit(struct fprobe *fp, unsigned long entry_ip, unsigne
 NOKPROBE_SYMBOL(oxbpf_fprobe_exit);
 
 struct oxbpf_probes *oxbpf_probes_alloc(unsigned int size, bool is_return, oxbpf_probe_run_t run,
-					const void *data)
+					oxbpf_probe_missed_t miss, const void *data)
 {
 	struct oxbpf_probes *set = kvzalloc(struct_size(set, target, size), GFP_KERNEL_ACCOUNT);
 
@@ -107,6 +111,7 @@ struct oxbpf_probes *oxbpf_probes_alloc(unsigned int size, bool is_return, oxbpf
 	set->size = size;
 	set->is_return = is_return;
 	set->run = run;
+	set->miss = miss;
 	set->data = data;
 	return set;
 }

@@ -8,9 +8,14 @@
 #include <linux/wordpart.h>
 #include <asm/word-at-a-time.h>
 
+#include "symbols.h"
+
+OXBPF_UNEXPORTED(copy_to_kernel_nofault);
+
 long oxbpf_strncpy_from_kernel(char *dst, unsigned long src, long count);
 long oxbpf_strncpy_from_user(char *dst, unsigned long src, long count);
 bool oxbpf_is_user_address(unsigned long addr);
+int oxbpf_try_writing(void *addr);
 
 /*
  * Copies a string of at most count bytes with its NUL; cuts a longer one. Returns the bytes written
@@ -78,4 +83,14 @@ long oxbpf_strncpy_from_user(char *dst, unsigned long src, long count)
 bool oxbpf_is_user_address(unsigned long addr)
 {
 	return addr < TASK_SIZE;
+}
+
+/* Writes the byte that is there: 0, -EFAULT when it cannot be written. */
+int oxbpf_try_writing(void *addr)
+{
+	u8 byte;
+	int err;
+
+	err = copy_from_kernel_nofault(&byte, addr, 1);
+	return err ?: (int)static_call(oxbpf_copy_to_kernel_nofault)(addr, &byte, 1);
 }

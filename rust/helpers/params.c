@@ -8,6 +8,7 @@
 #include <linux/string.h>
 
 unsigned int oxbpf_param_jit(void);
+bool oxbpf_param_debug(void);
 
 static const char *const oxbpf_jit_words[] = { "off", "on", "required", NULL };
 static unsigned int oxbpf_jit = 1;
@@ -39,4 +40,13 @@ MODULE_PARM_DESC(jit, "compile programs: off, on (the default; interpret what ca
 unsigned int oxbpf_param_jit(void)
 {
 	return READ_ONCE(oxbpf_jit);
+}
+
+static bool oxbpf_debug;
+module_param_named(debug, oxbpf_debug, bool, 0644);
+MODULE_PARM_DESC(debug, "commands for tests (off by default)");
+
+bool oxbpf_param_debug(void)
+{
+	return READ_ONCE(oxbpf_debug);
 }

@@ -12,7 +12,7 @@ use kernel::prelude::*;
 
 impl Held for Shared<Prog> {
     fn word(&self) -> u64 {
-        self.engine.word()
+        self.base().word()
     }
 
     fn number(&self) -> u32 {
@@ -36,8 +36,8 @@ impl Owner {
         let aux = prog.aux();
         Owner {
             ty: aux.ty,
-            jited: prog.compiled().is_some(),
-            xdp_frags: aux.xdp_frags,
+            jited: prog.base().jited(),
+            xdp_frags: prog.base().xdp_frags(),
             expected_attach_type: aux.expected_attach_type,
         }
     }

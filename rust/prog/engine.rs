@@ -13,7 +13,7 @@ use crate::sys::context::RunGuard;
 use crate::sys::params::{self, Jit};
 use crate::sys::run::{self, Interpreted, Outside};
 use crate::sys::shared::Shared;
-use crate::sys::text::{Patch, Text};
+use crate::sys::text::{BaseSpec, Fixed, Patch, Text};
 use crate::sys::{cpu, exec};
 use crate::verifier::VerifiedProg;
 use core::fmt;
@@ -138,12 +138,26 @@ impl Engine {
         Ok(Engine::Interpreter(Interpreted::new(verified, Uses(kept))))
     }
 
-    /// Runs the program on the context at `ctx`.
-    #[inline]
-    pub(super) fn run(&self, guard: &RunGuard, ctx: usize) -> u64 {
+    /// Interprets the program on the context at `ctx`, if there is no machine code.
+    pub(super) fn interpret(&self, guard: &RunGuard, ctx: usize) -> u64 {
         match self {
-            Engine::Compiled(compiled) => compiled.text.run(guard, ctx),
+            Engine::Compiled(_) => 0,
             Engine::Interpreter(interpreted) => interpreted.run(guard, ctx),
+        }
+    }
+
+    /// Places the program's immutable part; the engine must not move from then on.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, `EIO`
+    pub(super) fn base(&self, spec: &BaseSpec) -> Result<Fixed> {
+        match self {
+            Engine::Compiled(compiled) => Fixed::new(Some(&compiled.text), spec),
+            Engine::Interpreter(interpreted) => {
+                let word = interpreted.word();
+                Fixed::new(None, &BaseSpec { word, ..*spec })
+            }
         }
     }
 
@@ -152,14 +166,6 @@ impl Engine {
         match self {
             Engine::Compiled(compiled) => core::mem::take(&mut compiled.patches),
             Engine::Interpreter(_) => KVec::new(),
-        }
-    }
-
-    /// What stands for the program in arrays of programs; it must not move from then on.
-    pub(super) fn word(&self) -> u64 {
-        match self {
-            Engine::Compiled(compiled) => compiled.text.tail_entry(),
-            Engine::Interpreter(interpreted) => interpreted.word(),
         }
     }
 

@@ -165,7 +165,7 @@ impl Drop for Areas {
     }
 }
 
-/// Room for an image at a known address, full of trapping bytes until [`Room::write`].
+/// Room for an image at a known address, full of trapping bytes where nothing was written.
 ///
 /// # Invariants
 ///
@@ -209,19 +209,19 @@ impl Room {
         self.addr
     }
 
-    /// Writes the image; all of it must fit.
+    /// Writes `bytes` at byte `off`, where nothing was written yet; all of them must fit.
     ///
     /// # Errors
     ///
-    /// `EINVAL` when it does not fit, `EIO` when the kernel could not write it.
-    pub(crate) fn write(&mut self, image: &[u8]) -> Result {
-        if image.len() > self.len {
+    /// `EINVAL` when they do not fit, `EIO` when the kernel could not write them.
+    pub(crate) fn write(&self, off: usize, bytes: &[u8]) -> Result {
+        if off.checked_add(bytes.len()).is_none_or(|end| end > self.len) {
             return Err(EINVAL);
         }
-        // SAFETY: by the invariant the bytes are ours, in executable memory, and nobody runs them.
-        let done = unsafe {
-            oxbpf_text_copy(self.addr as *mut c_void, image.as_ptr().cast(), image.len())
-        };
+        let to = self.addr.wrapping_add(off) as *mut c_void;
+        // SAFETY: by the invariant the bytes are ours, in executable memory, and nobody runs or
+        // reads them before they are written.
+        let done = unsafe { oxbpf_text_copy(to, bytes.as_ptr().cast(), bytes.len()) };
         if done {
             Ok(())
         } else {
@@ -229,14 +229,13 @@ impl Room {
         }
     }
 
-    /// Changes the five-byte instruction at byte `off` of the image, which other CPUs may be
+    /// Changes the five-byte instruction at byte `off`, which other CPUs may be
     /// running: each runs the old one or the new one. May sleep.
     ///
     /// # Errors
     ///
-    /// `EINVAL` when it is not in the image, `ENOTSUPP` when [`can_patch`] says no.
-    pub(crate) fn patch(&self, off: u32, insn: &[u8; 5]) -> Result {
-        let off = off as usize;
+    /// `EINVAL` when it is not in the room, `ENOTSUPP` when [`can_patch`] says no.
+    pub(crate) fn patch(&self, off: usize, insn: &[u8; 5]) -> Result {
         if off.checked_add(insn.len()).is_none_or(|end| end > self.len) {
             return Err(EINVAL);
         }
@@ -258,9 +257,9 @@ impl Room {
         Ok(())
     }
 
-    /// The image's bytes. Those that [`Room::patch`] changes may change under the reader's eyes.
+    /// All of its bytes. Those that [`Room::patch`] changes may change under the reader's eyes.
     pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: by the invariant they are ours, and readable; `write` needs `&mut self`.
+        // SAFETY: by the invariant they are ours, and readable.
         unsafe { core::slice::from_raw_parts(self.addr as *const u8, self.len) }
     }
 }

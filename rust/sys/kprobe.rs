@@ -19,6 +19,7 @@ extern "C" {
         size: c_uint,
         is_return: bool,
         run: unsafe extern "C" fn(*const c_void, *mut c_void),
+        miss: unsafe extern "C" fn(*const c_void),
         data: *const c_void,
     ) -> *mut RawProbes;
     fn oxbpf_probes_add(
@@ -56,6 +57,9 @@ impl Regs<'_> {
 pub(crate) trait Handler: Send + Sync + 'static {
     /// A probe was hit. Never twice at once on a CPU; possibly with interrupts off.
     fn hit(&self, run: &RunGuard, regs: Regs<'_>);
+
+    /// A probe was hit inside of another, or of anything else of ours on that CPU.
+    fn missed(&self);
 }
 
 /// Where a probe goes.
@@ -89,7 +93,7 @@ impl<H: Handler> Builder<H> {
         let data: *const H = &*handler;
         // SAFETY: the shim keeps the two pointers, and calls one with the other only while the set
         // is registered.
-        let raw = unsafe { oxbpf_probes_alloc(size, is_return, hit::<H>, data.cast()) };
+        let raw = unsafe { oxbpf_probes_alloc(size, is_return, hit::<H>, miss::<H>, data.cast()) };
         // INVARIANT: allocated just now; no names yet.
         Ok(Builder {
             raw: NonNull::new(raw).ok_or(ENOMEM)?,
@@ -205,4 +209,14 @@ unsafe extern "C" fn hit<H: Handler>(data: *const c_void, regs: *mut c_void) {
     // SAFETY: the shim calls with preemption off until this returns.
     let run = unsafe { RunGuard::already() };
     handler.hit(&run, regs);
+}
+
+/// What the C shim calls when a probe is hit inside of something of ours.
+///
+/// # Safety
+///
+/// `data` points to the `H` of a registered set.
+unsafe extern "C" fn miss<H: Handler>(data: *const c_void) {
+    // SAFETY: by the contract `data` points to an `H` that lives while the set is registered.
+    unsafe { &*data.cast::<H>() }.missed();
 }

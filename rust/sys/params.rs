@@ -6,6 +6,7 @@ use kernel::prelude::*;
 
 extern "C" {
     fn oxbpf_param_jit() -> c_uint;
+    fn oxbpf_param_debug() -> bool;
     fn oxbpf_param_tc_bpf() -> bool;
 }
 
@@ -34,4 +35,10 @@ pub(crate) fn jit() -> Jit {
 pub(crate) fn tc_bpf() -> bool {
     // SAFETY: no requirements.
     unsafe { oxbpf_param_tc_bpf() }
+}
+
+/// What parameter `debug` says now.
+pub(crate) fn debug() -> bool {
+    // SAFETY: no requirements.
+    unsafe { oxbpf_param_debug() }
 }

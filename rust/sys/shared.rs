@@ -66,9 +66,34 @@ struct Head {
     refs: Refcount,
     /// 0 until it is published.
     id: Atomic<u32>,
-    type_id: TypeId,
-    work: Opaque<bindings::work_struct>,
-    rcu: Opaque<bindings::callback_head>,
+    /// `TypeId::of` of the value, which takes less room than its result.
+    type_of: fn() -> TypeId,
+    last: Opaque<Last>,
+}
+
+/// What the last reference needs to hand the object over: first to RCU, and when that is done, to a
+/// worker.
+#[repr(C)]
+union Last {
+    work: core::mem::ManuallyDrop<bindings::work_struct>,
+    rcu: core::mem::ManuallyDrop<bindings::callback_head>,
+}
+
+impl Head {
+    fn work(&self) -> *mut bindings::work_struct {
+        self.last.get().cast()
+    }
+
+    fn rcu(&self) -> *mut bindings::callback_head {
+        self.last.get().cast()
+    }
+}
+
+/// Bytes that an object takes with its count and all else.
+// Called in a constant, which the lint does not see.
+#[allow(dead_code)]
+pub(crate) const fn footprint<T: Object>() -> usize {
+    size_of::<Inner<T>>()
 }
 
 #[repr(C)]
@@ -102,9 +127,8 @@ impl<T: Object> Shared<T> {
                 head: Head {
                     refs: Refcount::new(1),
                     id: Atomic::new(0),
-                    type_id: TypeId::of::<T>(),
-                    work: Opaque::uninit(),
-                    rcu: Opaque::uninit(),
+                    type_of: TypeId::of::<T>,
+                    last: Opaque::uninit(),
                 },
                 value,
             },
@@ -146,7 +170,7 @@ impl<T: Object> Shared<T> {
         let head = NonNull::new(object.cast::<Head>())?;
         // SAFETY: only `publish` fills the tables, with objects that start with a `Head`, and the
         // call above took a count of this one.
-        if unsafe { head.as_ref() }.type_id != TypeId::of::<T>() {
+        if (unsafe { head.as_ref() }.type_of)() != TypeId::of::<T>() {
             // Two types of one family: a mistake, but not one that may be made worse. The count
             // stays taken.
             return None;
@@ -235,11 +259,18 @@ impl<T: Object> Drop for Shared<T> {
             Release::Now => unsafe { free(self.0) },
             // SAFETY: as above; `work` belongs to the object, which lives until it ran.
             Release::Worker => unsafe {
-                oxbpf_release_queue(self.head().work.get(), work_free::<T>)
+                oxbpf_release_queue(self.head().work(), work_free::<T>)
+            },
+            // Only for the test that must fail without the grace period.
+            // SAFETY: as above.
+            #[cfg(oxbpf_no_grace)]
+            Release::Grace => unsafe {
+                oxbpf_release_queue(self.head().work(), work_free::<T>)
             },
             // SAFETY: as above, with `rcu`.
+            #[cfg(not(oxbpf_no_grace))]
             Release::Grace => unsafe {
-                bindings::call_rcu(self.head().rcu.get(), Some(rcu_free::<T>))
+                bindings::call_rcu(self.head().rcu(), Some(rcu_free::<T>))
             },
         }
     }
@@ -258,7 +289,7 @@ unsafe fn free<T: Object>(inner: NonNull<Inner<T>>) {
 ///
 /// `work` is that of an `Inner<T>` that nobody refers to any more.
 unsafe extern "C" fn work_free<T: Object>(work: *mut bindings::work_struct) {
-    let offset = core::mem::offset_of!(Head, work);
+    let offset = core::mem::offset_of!(Head, last);
     let inner = work.cast::<u8>().wrapping_sub(offset).cast::<Inner<T>>();
     if let Some(inner) = NonNull::new(inner) {
         // SAFETY: the caller's promise; `head` is the first field.
@@ -270,11 +301,13 @@ unsafe extern "C" fn work_free<T: Object>(work: *mut bindings::work_struct) {
 ///
 /// `rcu` is that of an `Inner<T>` that nobody refers to any more, except readers that began before
 /// the grace period.
+#[cfg_attr(oxbpf_no_grace, allow(dead_code))]
 unsafe extern "C" fn rcu_free<T: Object>(rcu: *mut bindings::callback_head) {
-    let offset = core::mem::offset_of!(Head, rcu);
+    let offset = core::mem::offset_of!(Head, last);
     let head = rcu.cast::<u8>().wrapping_sub(offset).cast::<Head>();
-    // SAFETY: the caller's promise; freeing may sleep, which a callback may not.
-    unsafe { oxbpf_release_queue((*head).work.get(), work_free::<T>) };
+    // SAFETY: the caller's promise; freeing may sleep, which a callback may not. RCU is done with
+    // the memory that the work takes over.
+    unsafe { oxbpf_release_queue((*head).work(), work_free::<T>) };
 }
 
 /// What releases run on.

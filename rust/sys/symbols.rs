@@ -83,6 +83,7 @@ symbols! {
     SET_MEMORY_ROX: function set_memory_rox, "compiling programs";
     TEXT_POKE_COPY: function text_poke_copy, "compiling programs";
     TEXT_POKE_SET: function text_poke_set, "compiling programs";
+    TO_KERNEL_NOFAULT: function copy_to_kernel_nofault, "the test of read-only programs";
     SMP_TEXT_POKE: function smp_text_poke_single, "tail calls as direct jumps";
     TEXT_MUTEX: variable text_mutex, "tail calls as direct jumps";
     ITS_THUNK: function its_static_thunk, "compiled tail calls on CPUs that mix up jump targets";

@@ -23,7 +23,7 @@ GUEST_ENV = {
     "OXBPF_KDIR": os.environ["KDIR"],
     "OXBPF_KERNEL": os.environ["OXBPF_KERNEL"],
     # What changes how much a test does: per cent of its volume, minutes of a long form, a seed.
-    **{k: v for k in ("OXBPF_VOLUME", "OXBPF_MINUTES", "OXBPF_SEED") if (v := os.environ.get(k))},
+    **{k: v for k in ("OXBPF_VOLUME", "OXBPF_MINUTES", "OXBPF_SECONDS", "OXBPF_SEED") if (v := os.environ.get(k))},
 }
 # A kernel of ours looks at every access: this much slower than the stock one it may be.
 SLOW = 1 if GUEST_ENV["OXBPF_KERNEL"] == "stock" else 5

@@ -25,6 +25,8 @@ mod load;
 mod map_types;
 mod maps;
 mod memory;
+mod prog;
+mod release;
 mod run;
 mod tail;
 
@@ -44,6 +46,8 @@ const SUITES: &[Entry] = &[
     ("run", run::suite),
     ("fixtures", fixtures::suite),
     ("tail", tail::suite),
+    ("prog", prog::suite),
+    ("release", release::suite),
     ("info", info::suite),
     ("caps", caps::suite),
     ("kprobe", kprobe::suite),

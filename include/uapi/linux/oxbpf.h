@@ -28,4 +28,14 @@
 /* the size field of an ioctl has 14 bits; bpf(2) refuses more than a page (E2BIG) anyway */
 #define OXBPF_SIZE_MAX		((1 << _IOC_SIZEBITS) - 1)
 
+/*
+ * For tests, while the module's parameter debug is on: tries to write to the part of a program (its
+ * descriptor is the argument) that never changes, and to other memory; returns the bits of what
+ * could be written.
+ */
+#define OXBPF_DEBUG_TYPE	0xBE
+#define OXBPF_DEBUG_WRITE_PROG	_IO(OXBPF_DEBUG_TYPE, 1)
+#define OXBPF_DEBUG_PROG	1
+#define OXBPF_DEBUG_OTHER	2
+
 #endif /* _UAPI_LINUX_OXBPF_H */
