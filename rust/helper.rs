@@ -4,7 +4,8 @@
 //!
 //! A row that says `NoBody` is known to the verifier but not to [`lookup`]: the module has no body
 //! for it yet, and programs that call it are refused. All others have a body, but for the one that
-//! the engines do themselves ([`TAIL_CALL`]), so what the verifier lets a program call is there.
+//! the engines do themselves ([`TAIL_CALL`]) and those that say `Rewritten`, which are made of other
+//! instructions before the program runs. So what the verifier lets a program call is there.
 //! [`name`] knows all numbers, for messages.
 
 mod names;
@@ -174,6 +175,8 @@ pub struct Helper {
     pub writes_map: bool,
     /// It calls a subprogram of the program.
     pub callback: bool,
+    /// It is made of other instructions before the program runs.
+    pub rewritten: bool,
     /// The module can run it.
     pub body: bool,
     /// Types of maps that it takes.
@@ -214,6 +217,7 @@ macro_rules! helpers {
             moves_packet: flag(&[$(Flag::$flag),*], Flag::Moves),
             writes_map: flag(&[$(Flag::$flag),*], Flag::Writes),
             callback: has_func(&[$(Arg::$arg),*]),
+            rewritten: flag(&[$(Flag::$flag),*], Flag::Rewritten),
             body: !flag(&[$(Flag::$flag),*], Flag::NoBody),
             maps: maps(&[$(MapTypes::$maps)?]),
             types: ProgTypes::$types,
@@ -233,6 +237,8 @@ enum Flag {
     Moves,
     /// `writes_map`
     Writes,
+    /// `rewritten`
+    Rewritten,
     /// Not `body`
     NoBody,
 }
@@ -342,10 +348,10 @@ helpers! {
     155 redirect_peer(Anything, Anything) -> Integer, [], TC, None;
     160 ktime_get_coarse_ns() -> Integer, [], NET, None;
     164 for_each_map_elem(ConstMap, Func, StackOrNull, Anything) -> Integer,
-        [NoBody], ALL, Bpf, KEYED;
+        [NoBody], ALL, Bpf, WALKED;
     173 get_func_ip(Ctx) -> Integer, [Gpl, NoBody], TRACING, None;
     174 get_attach_cookie(Ctx) -> Integer, [NoBody], TRACING, None;
-    181 loop(Scalar, Func, StackOrNull, Anything) -> Integer, [NoBody], ALL, Bpf;
+    181 loop(Scalar, Func, StackOrNull, Anything) -> Integer, [Rewritten], ALL, Bpf;
     182 strncmp(MemRead, Size, ConstStr) -> Integer, [NoBody], ALL, None;
     192 skb_set_tstamp(Ctx, Anything, Anything) -> Integer, [], TC, None;
     195 map_lookup_percpu_elem(ConstMap, MapKey, Anything) -> MapValueOrNull,
@@ -415,6 +421,14 @@ pub fn arg_count(id: i32) -> u8 {
     let Some(helper) = row else { return 5 };
     let args = helper.args.iter().take_while(|arg| **arg != Arg::None);
     u8::try_from(args.count()).unwrap_or(5)
+}
+
+/// Whether helper number `id` calls subprograms of the program.
+pub fn calls_back(id: i32) -> bool {
+    let row = HELPERS.binary_search_by_key(&id, |row| row.id);
+    row.ok()
+        .and_then(|row| HELPERS.get(row))
+        .is_some_and(|row| row.callback)
 }
 
 /// The name of helper number `id` without `bpf_`, if there is such a number.

@@ -6,6 +6,7 @@ use super::error::refuse;
 use super::log::Log;
 use super::subprog::Subprogs;
 use super::{Env, Options};
+use crate::helper;
 use crate::isa::{Imm64, Insn};
 use kernel::prelude::*;
 
@@ -69,6 +70,8 @@ impl Flags {
     pub(crate) const PRUNE: u8 = 1;
     /// Something jumps here, or it starts a subprogram or follows a branch or a call.
     pub(crate) const LEADER: u8 = 2;
+    /// A call of a helper that calls back.
+    pub(crate) const CALLBACK: u8 = 4;
 
     /// Whether `flag` is set.
     pub(crate) fn has(self, flag: u8) -> bool {
@@ -196,7 +199,7 @@ impl Cfg {
     }
 
     /// Marks where states are compared: at conditional jumps, at the targets of all jumps, and
-    /// around calls. Every cycle has one of the first two.
+    /// around calls. Every cycle has one of the first two, or is a helper that calls back.
     fn mark_points(&mut self, insn: &Insn, at: u32, succ: Next) {
         match insn {
             Insn::Ja { target, .. } => self.mark(*target, Flags::PRUNE | Flags::LEADER),
@@ -214,7 +217,10 @@ impl Cfg {
                     self.mark(to, Flags::PRUNE | Flags::LEADER);
                 }
             }
-            Insn::Call { .. } => {
+            Insn::Call { helper } => {
+                if helper::calls_back(*helper) {
+                    self.mark(at, Flags::PRUNE | Flags::LEADER | Flags::CALLBACK);
+                }
                 if let Some(to) = succ.fall {
                     self.mark(to, Flags::PRUNE | Flags::LEADER);
                 }

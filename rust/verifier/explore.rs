@@ -8,6 +8,7 @@
 
 use super::cfg::Flags;
 use super::error::refuse;
+use super::fixup;
 use super::log::{self, Log};
 use super::precision::{Node, Nodes};
 use super::print::{Changed, Show};
@@ -93,6 +94,8 @@ pub(crate) struct Learnt {
     pub(crate) map: Agreed<u16>,
     /// First four bytes of its key argument.
     pub(crate) key: Agreed<u32>,
+    /// First slot of its callback.
+    pub(crate) callback: Agreed<u32>,
     /// Its divisor is not zero.
     pub(crate) nonzero: Agreed<()>,
     /// It writes to the packet.
@@ -178,6 +181,7 @@ pub(crate) struct Verifier<'a> {
     pub(crate) watcher: Option<&'a mut dyn Watcher>,
     pending: KVec<Pending>,
     last_id: u32,
+    last_run: u32,
 }
 
 /// What exploration found out about a program that it accepts.
@@ -215,6 +219,7 @@ impl<'a> Verifier<'a> {
                 callers: KVec::new(),
                 top,
                 refs: Refs::default(),
+                rounds: 0,
             },
             parent: None,
             at: 0,
@@ -228,6 +233,7 @@ impl<'a> Verifier<'a> {
             watcher: None,
             pending: KVec::new(),
             last_id: 0,
+            last_run: 0,
         })
     }
 
@@ -265,7 +271,8 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// Gives eight bytes more to subprograms with context accesses that will need them.
+    /// Gives more stack to subprograms with calls of `bpf_loop` or context accesses that will need
+    /// it.
     fn add_scratch(&mut self) {
         let prog = self.options.prog_type;
         for s in self.subs.list.iter_mut() {
@@ -278,6 +285,14 @@ impl<'a> Verifier<'a> {
                 };
                 ctx && ctx::needs_scratch(prog, off)
             });
+            let loops = (s.start..s.end).any(|at| {
+                let learnt = self.learnt.get(at as usize);
+                learnt.is_some_and(|l| l.callback != Agreed::Unseen)
+            });
+            if loops {
+                s.stack = s.stack.saturating_add(fixup::LOOP_STACK);
+                s.loops = s.stack;
+            }
             if s.scratch {
                 s.stack = s.stack.saturating_add(8);
             }
@@ -307,7 +322,12 @@ impl<'a> Verifier<'a> {
             if self.figures.insns % INTERRUPT_INTERVAL == 0 && self.env.interrupted() {
                 return Err(EAGAIN);
             }
-            if prog.cfg.flags(self.at).has(Flags::PRUNE) && self.visit()? == Visit::Safe {
+            let flags = prog.cfg.flags(self.at);
+            if flags.has(Flags::CALLBACK) && self.cur.top.run == 0 {
+                self.last_run = self.last_run.saturating_add(1);
+                self.cur.top.run = self.last_run;
+            }
+            if flags.has(Flags::PRUNE) && self.visit()? == Visit::Safe {
                 if self.log.level1() {
                     if came_from {
                         self.log

@@ -12,6 +12,12 @@ use crate::isa::code::{Code, Fact, Subprog};
 use crate::isa::{AluOp, Cond, Imm64, Insn, Reg, Size, Src, Width};
 use kernel::prelude::*;
 
+mod calls;
+
+pub(crate) use calls::LOOP_STACK;
+
+/// `BPF_FUNC_loop`
+const LOOP: i32 = 181;
 /// The output under construction.
 struct Output<'a> {
     options: &'a Options,
@@ -22,6 +28,8 @@ struct Output<'a> {
     old_targets: KVVec<u32>,
     /// Where the current subprogram has room for rewritten context accesses.
     scratch: i16,
+    /// Where it has room for the registers that a loop made of `bpf_loop` uses.
+    loops: i16,
     /// The program looks at the type of the packet's time.
     tstamp_as_is: bool,
 }
@@ -46,6 +54,7 @@ pub(crate) fn rewrite(
         moved: KVVec::with_capacity(prog.insns.len(), GFP_KERNEL)?,
         old_targets: KVVec::new(),
         scratch: 0,
+        loops: 0,
         tstamp_as_is: reads_tstamp_type(prog, proved, options),
     };
     out.code.insns.reserve(prog.insns.len(), GFP_KERNEL)?;
@@ -60,6 +69,8 @@ pub(crate) fn rewrite(
             let bottom = i16::try_from(s.stack).map_err(|_| EFAULT)?;
             out.scratch = bottom.wrapping_neg();
         }
+        let loops = i16::try_from(s.loops).map_err(|_| EFAULT)?;
+        out.loops = loops.wrapping_neg();
         for at in s.start..s.end {
             let insn = prog.insns.get(at as usize).ok_or(EFAULT)?;
             let learnt = proved.learnt.get(at as usize).ok_or(EFAULT)?;
@@ -77,7 +88,7 @@ pub(crate) fn rewrite(
                 end,
                 stack,
                 tail_call: s.tail_call,
-                callback: s.callback,
+                callback: false,
             };
             out.code.subprogs.push(new, GFP_KERNEL)?;
         }
@@ -88,6 +99,18 @@ pub(crate) fn rewrite(
     out.retarget()?;
     check(&out.code)?;
     Ok(out.code)
+}
+
+/// The only helper that takes the address of a subprogram becomes a call of it, so any number does
+/// for the address that is not NULL.
+fn without_address(insn: &Insn, imm: Imm64) -> Insn {
+    match (*insn, imm) {
+        (Insn::LdImm64 { dst, .. }, Imm64::Func(_)) => Insn::LdImm64 {
+            dst,
+            imm: Imm64::Value(1),
+        },
+        (other, _) => other,
+    }
 }
 
 /// Whether the program reads the type of the packet's time anywhere.
@@ -159,11 +182,7 @@ impl<'a> Output<'a> {
             }
             Insn::MayGoto { .. } | Insn::CallSub { .. } => self.push_jump(*insn, fact)?,
             Insn::LdImm64 { imm, .. } => {
-                if matches!(imm, Imm64::Func(_)) {
-                    self.push_jump(*insn, fact)?;
-                } else {
-                    self.push(*insn, fact)?;
-                }
+                self.push(without_address(insn, imm), fact)?;
                 self.push(Insn::Hole, fact)?;
             }
             Insn::Load {
@@ -197,6 +216,10 @@ impl<'a> Output<'a> {
                 };
                 ctx::lower_store(&self.lowering(), &store, &mut self.code.insns)?;
                 self.fill_facts(fact)?;
+            }
+            Insn::Call { helper: LOOP } => {
+                let callback = learnt.callback.get().ok_or(EFAULT)?;
+                self.bpf_loop(seen(callback).then_some(callback), fact)?;
             }
             Insn::Hole
             | Insn::Alu { .. }
@@ -300,11 +323,7 @@ impl<'a> Output<'a> {
                 Insn::Ja { target, .. }
                 | Insn::Jmp { target, .. }
                 | Insn::MayGoto { target }
-                | Insn::CallSub { target }
-                | Insn::LdImm64 {
-                    imm: Imm64::Func(target),
-                    ..
-                } => target,
+                | Insn::CallSub { target } => target,
                 _ => return Err(EFAULT),
             };
             *target = *self.moved.get(*target as usize).ok_or(EFAULT)?;

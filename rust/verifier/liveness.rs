@@ -48,7 +48,7 @@ pub(crate) struct Liveness {
     /// Per slot, index in `live` plus one.
     index: KVVec<u32>,
     live: KVVec<Live>,
-    /// Per call of a subprogram that is passed no pointer into the caller's stack: set.
+    /// Per call of a subprogram, or of a helper that calls back, that is passed no pointer into the caller's stack: set.
     quiet: KVVec<u64>,
 }
 
@@ -345,7 +345,11 @@ impl Forward<'_> {
                 e
             }
             Insn::Call { .. } | Insn::CallKfunc { .. } | Insn::CallSub { .. } => {
-                let local = !matches!(insn, Insn::CallSub { .. });
+                // What a callback may do with a pointer into the stack is not known.
+                let local = match insn {
+                    Insn::Call { helper } => !helper::calls_back(*helper),
+                    _ => !matches!(insn, Insn::CallSub { .. }),
+                };
                 let args = match insn {
                     Insn::Call { helper } => helper_args(*helper, self.options),
                     _ => ARGS,
@@ -484,7 +488,11 @@ impl Liveness {
 
         let mut quiet = KVVec::from_elem(0u64, insns.len().div_ceil(64), GFP_KERNEL)?;
         for (at, (insn, e)) in insns.iter().zip(effects.iter()).enumerate() {
-            if matches!(insn, Insn::CallSub { .. }) && *e == Effect::None {
+            let enters = match insn {
+                Insn::Call { helper } => helper::calls_back(*helper),
+                _ => matches!(insn, Insn::CallSub { .. }),
+            };
+            if enters && *e == Effect::None {
                 if let Some(w) = quiet.get_mut(at / 64) {
                     *w |= 1 << (at % 64);
                 }
@@ -585,8 +593,14 @@ impl Liveness {
     }
 
     /// What is live in a frame that waits for the call at slot `at` to return.
-    pub(crate) fn during_call(&self, at: u32) -> Live {
-        let mut l = self.before(at.wrapping_add(1));
+    ///
+    /// From a callback (`again`) the frame comes back to the call itself.
+    pub(crate) fn during_call(&self, at: u32, again: bool) -> Live {
+        let mut l = if again {
+            self.before(at)
+        } else {
+            self.before(at.wrapping_add(1))
+        };
         l.regs &= !bit(Reg::R0);
         let quiet = self
             .quiet

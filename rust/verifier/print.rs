@@ -192,6 +192,9 @@ impl Verifier<'_> {
             write!(out, "{}{}", before, r.id)?;
             before = ",";
         }
+        if frame.callback {
+            out.write_str(" cb")?;
+        }
         out.write_str("\n")
     }
 

@@ -10,7 +10,30 @@
 //!
 //! A checkpoint that is not complete is on the current path or on one put aside. Meeting one that
 //! equals the current state exactly is an infinite loop.
+//!
+//! Rounds of a helper that calls back
+//! ==================================
+//!
+//! At the call of such a helper the current state S may also end its path at an incomplete
+//! checkpoint C, if C was made in the same run of the helper and contains S, no number excepted. What
+//! can follow from S can follow from C, and is followed there. Two things need care.
+//!
+//! *Precision*: checkpoints between C and S may become complete before all marks are known that C
+//! will get. So all numbers of S are marked when its path ends at C; whatever they were computed from
+//! in those checkpoints must then be the same for a state that ends at one of them.
+//!
+//! *Termination*: a checkpoint D between C and S is complete only under the condition that C will be
+//! ([`Checkpoints::depends_on`]). Until then only states in the same runs of helpers may end at it.
+//! Why all runs end then: suppose one does not. Callbacks and helpers end if what they call does, so
+//! there is an outermost frame that lives for ever and in which infinitely many instructions run, and
+//! in it infinitely many runs of helpers are left. The paths behind a call are followed in a subtree
+//! of their own, and from there no path ends at a checkpoint of the run that was left: not at an
+//! incomplete one, because a new call is another run, and not at a conditional one, because its
+//! frame is in another run or in none. So each time a run is left, the way goes on in a smaller
+//! subtree, or at a checkpoint that was complete without condition before; neither can be
+//! repeated for ever.
 
+use super::cfg::Flags;
 use super::explore::Verifier;
 use super::liveness::Live;
 use super::print::Show;
@@ -41,9 +64,18 @@ struct Checkpoint {
     parent: Option<u32>,
     /// Paths from it that have not ended.
     open: u32,
+    /// The oldest checkpoint that it is complete on the condition of, `NO` for none.
+    condition: u32,
     next: u32,
     hits: u32,
     misses: u32,
+}
+
+/// The state of a checkpoint, taken out to be looked at.
+pub(crate) struct Taken {
+    index: u32,
+    /// The state.
+    pub(crate) state: State,
 }
 
 /// All checkpoints.
@@ -67,6 +99,61 @@ impl Checkpoints {
             insns_then: 0,
             jumps_then: 0,
         })
+    }
+
+    /// The incomplete checkpoint on the condition of which checkpoint `index` is complete.
+    ///
+    /// Conditions point to older checkpoints, whose own condition is the one that is left when they
+    /// become complete.
+    fn depends_on(&mut self, index: u32) -> Option<u32> {
+        let mut at = index;
+        let found = loop {
+            let on = self.all.get(at as usize).map_or(NO, |c| c.condition);
+            match self.all.get(on as usize) {
+                None => break NO,
+                Some(c) if c.open > 0 => break on,
+                Some(_) => at = on,
+            }
+        };
+        if let Some(c) = self.all.get_mut(index as usize) {
+            c.condition = found;
+        }
+        (found != NO).then_some(found)
+    }
+
+    /// The path behind `from` ended on the condition that `on`, which it came from, will be complete.
+    fn depend(&mut self, from: Option<u32>, on: u32) {
+        let mut at = from;
+        while let Some(i) = at.filter(|i| *i > on) {
+            let Some(c) = self.all.get_mut(i as usize) else {
+                return;
+            };
+            if c.condition <= on {
+                // So have those before it.
+                return;
+            }
+            c.condition = on;
+            at = c.parent;
+        }
+    }
+
+    /// Takes out the last state that was remembered in run `run` of the helper called at `at`.
+    pub(crate) fn take_last_round(&mut self, at: u32, run: u32) -> Option<Taken> {
+        let mut index = self.heads.get(at as usize).copied()?;
+        loop {
+            let c = self.all.get_mut(index as usize)?;
+            if c.open > 0 && c.state.as_ref().is_some_and(|s| s.top.run == run) {
+                return c.state.take().map(|state| Taken { index, state });
+            }
+            index = c.next;
+        }
+    }
+
+    /// Puts back what was taken out.
+    pub(crate) fn put_back(&mut self, taken: Taken) {
+        if let Some(c) = self.all.get_mut(taken.index as usize) {
+            c.state = Some(taken.state);
+        }
     }
 
     /// One more path starts from the checkpoint.
@@ -94,6 +181,8 @@ impl Checkpoints {
 enum Strict {
     /// Contained, imprecise numbers ignored.
     Contained,
+    /// Contained, with all numbers.
+    Within,
     /// The same in everything.
     Same,
 }
@@ -154,7 +243,8 @@ impl Verifier<'_> {
     ///
     /// `EINVAL` for an infinite loop; `ENOMEM`.
     pub(crate) fn visit(&mut self) -> Result<Visit> {
-        let force = self.options.test_state_freq;
+        let calls_back = self.prog.cfg.flags(self.at).has(Flags::CALLBACK);
+        let force = self.options.test_state_freq || calls_back;
         let jumps = self.figures.jumps.wrapping_sub(self.checkpoints.jumps_then);
         let insns = self.figures.insns.wrapping_sub(self.checkpoints.insns_then);
         let mut add = force || (jumps >= 2 && insns >= 8);
@@ -181,14 +271,27 @@ impl Verifier<'_> {
             let Some(state) = c.state.take() else {
                 return Err(EFAULT);
             };
-            let strict = if open > 0 {
-                Strict::Same
+            let round = open > 0 && calls_back && state.top.run == self.cur.top.run;
+            let mut condition = None;
+            let (strict, usable) = if round {
+                condition = Some(index);
+                (Strict::Within, true)
+            } else if open > 0 {
+                // After another round of a callback nothing is a loop without end.
+                (Strict::Same, state.rounds == self.cur.rounds)
             } else {
-                Strict::Contained
+                condition = self.checkpoints.depends_on(index);
+                let usable = condition.is_none() || state.same_runs(&self.cur);
+                (Strict::Contained, usable)
             };
-            let equal = self.equal(&state, strict, &mut ids);
+            let equal = usable && self.equal(&state, strict, &mut ids);
+            if let (true, Some(on)) = (equal, condition) {
+                self.checkpoints.depend(self.parent, on);
+            }
             let done = if !equal {
                 None
+            } else if round {
+                Some(self.mark_all().map(|()| Visit::Safe))
             } else if open > 0 {
                 self.log
                     .line(format_args!("infinite loop detected at insn {}", self.at));
@@ -215,7 +318,9 @@ impl Verifier<'_> {
             if add {
                 c.misses = c.misses.saturating_add(1);
             }
-            if c.misses > c.hits.saturating_mul(3).saturating_add(3) {
+            // Rounds of a callback may take a while to become the same.
+            let patience = if calls_back && open > 0 { 64 } else { 3u32 };
+            if c.misses > c.hits.saturating_mul(patience).saturating_add(patience) {
                 // It is unlikely to help: give its memory back.
                 if let Some(s) = c.state.take() {
                     self.pool.put(s);
@@ -265,6 +370,7 @@ impl Verifier<'_> {
                 state: Some(state),
                 parent: self.parent,
                 open: 1,
+                condition: NO,
                 next: *head,
                 hits: 0,
                 misses: 0,
@@ -312,7 +418,7 @@ impl Verifier<'_> {
     /// What is live in frame `depth` of the current state.
     fn live(&self, depth: usize) -> Live {
         match depth.checked_add(1).and_then(|d| self.cur.frame(d)) {
-            Some(callee) => self.prog.live.during_call(callee.callsite),
+            Some(callee) => self.prog.live.during_call(callee.callsite, callee.callback),
             None => self.prog.live.before(self.at),
         }
     }
@@ -377,7 +483,7 @@ impl Verifier<'_> {
         match (old, cur) {
             (Val::NotInit, Val::NotInit) => true,
             // Nobody behind the checkpoint read it.
-            (Val::NotInit, _) => strict == Strict::Contained,
+            (Val::NotInit, _) => strict != Strict::Same,
             (Val::Scalar(o), Val::Scalar(c)) => self.nums_equal(o, c, strict, ids),
             (Val::Ptr(o), Val::Ptr(c)) => ptrs_equal(o, c, strict, ids),
             _ => false,
@@ -390,7 +496,8 @@ impl Verifier<'_> {
                 && old.link.delta == cur.link.delta
                 && ids.same(old.link.id, cur.link.id);
         }
-        if self.watcher.is_none() && !self.nodes.is_marked(old.node) {
+        if strict == Strict::Contained && self.watcher.is_none() && !self.nodes.is_marked(old.node)
+        {
             return true;
         }
         if old.link.id != 0 && old.link.delta != cur.link.delta {
@@ -449,6 +556,15 @@ impl Verifier<'_> {
         } else {
             None
         }
+    }
+
+    /// All numbers of the current state are relied on.
+    fn mark_all(&mut self) -> Result {
+        let nodes = &mut self.nodes;
+        self.cur.for_each(|v| match v {
+            Val::Scalar(n) => nodes.mark(n.node),
+            Val::NotInit | Val::Ptr(_) => Ok(()),
+        })
     }
 
     /// The current state ends at checkpoint `old`: what was relied on there is relied on here.

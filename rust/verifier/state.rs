@@ -21,6 +21,8 @@ pub(crate) struct State {
     pub(crate) top: KBox<Frame>,
     /// What the program holds and must give back.
     pub(crate) refs: Refs,
+    /// How many callbacks were entered on the way.
+    pub(crate) rounds: u32,
 }
 
 /// Frames that are not in use, kept to save allocations.
@@ -41,6 +43,9 @@ impl Pool {
                 f.stack.clear();
                 f.callsite = 0;
                 f.subprog = 0;
+                f.run = 0;
+                f.rounds = 0;
+                f.callback = false;
                 Ok(f)
             }
             None => Ok(KBox::new(Frame::new(), GFP_KERNEL)?),
@@ -67,6 +72,7 @@ impl Pool {
             callers,
             top: self.copy_frame(&s.top)?,
             refs: s.refs.copy()?,
+            rounds: s.rounds,
         })
     }
 
@@ -115,6 +121,18 @@ impl State {
             self.callers.iter().map(|f| &**f),
             core::iter::once(&*self.top),
         )
+    }
+
+    /// The program is in a callback of a helper, or in what that calls.
+    pub(crate) fn in_callback(&self) -> bool {
+        self.frames().any(|f| f.callback)
+    }
+
+    /// The same runs of helpers that call back are under way in all frames.
+    pub(crate) fn same_runs(&self, other: &State) -> bool {
+        self.frames()
+            .map(|f| f.run)
+            .eq(other.frames().map(|f| f.run))
     }
 
     /// Runs `f` on every register and spilled register of every frame.

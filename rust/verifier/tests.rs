@@ -2,6 +2,7 @@
 
 //! Whole programs: what is accepted, what is refused, and with which words.
 
+mod callbacks;
 mod refs;
 
 use super::*;

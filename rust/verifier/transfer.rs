@@ -6,6 +6,7 @@ mod alu;
 mod arg;
 mod branch;
 mod call;
+mod callback;
 mod imm;
 mod memory;
 mod packet;

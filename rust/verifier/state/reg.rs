@@ -113,13 +113,11 @@ pub(crate) enum Base {
         or_null: bool,
     },
     /// A key of a map, for a callback.
-    #[allow(dead_code)]
     MapKey {
         /// Index in the used maps.
         map: u16,
     },
     /// A subprogram.
-    #[allow(dead_code)]
     Func {
         /// Its first slot.
         start: u32,

@@ -89,6 +89,9 @@ impl Verifier<'_> {
         if let Some(id) = call.release {
             self.release(id)?;
         }
+        if let Some(start) = call.func {
+            self.call_back(row, &call, start)?;
+        }
         if row.moves_packet {
             self.forget_packet()?;
         }
@@ -120,6 +123,9 @@ impl Verifier<'_> {
     /// where the call was not made waits. In the main program there is nobody to return to, so only
     /// that path is of interest.
     fn tail_call_taken(&mut self) -> Result<Flow> {
+        if self.cur.in_callback() {
+            return refuse!(self.log, EINVAL, "cannot tail call within callback");
+        }
         let next = self.at.wrapping_add(1);
         self.postpone(next, |_, _| Ok(()))?;
         self.forget_packet()?;
@@ -277,7 +283,7 @@ impl Verifier<'_> {
             return refuse!(self.log, EACCES, "R0 leaks addr as return value");
         }
         if let Some(most) = self.greatest_result() {
-            self.check_result(&v, 0, most)?;
+            self.check_result(&v, "At program exit", 0, most)?;
         }
         Ok(Flow::End)
     }
@@ -294,12 +300,13 @@ impl Verifier<'_> {
     }
 
     /// The program's result is within `min..=max`.
-    fn check_result(&mut self, v: &Val, min: i64, max: i64) -> Result {
+    fn check_result(&mut self, v: &Val, when: &str, min: i64, max: i64) -> Result {
         let Val::Scalar(n) = v else {
             return refuse!(
                 self.log,
                 EINVAL,
-                "At program exit the register R0 is not a known value ({})",
+                "{} the register R0 is not a known value ({})",
+                when,
                 v.name()
             );
         };
@@ -308,8 +315,7 @@ impl Verifier<'_> {
         if smin >= min && smax <= max {
             return Ok(());
         }
-        self.log
-            .put(format_args!("At program exit the register R0 has"));
+        self.log.put(format_args!("{when} the register R0 has"));
         let mut unknown = true;
         if smin > i64::MIN {
             self.log.put(format_args!(" smin={smin}"));
@@ -338,7 +344,17 @@ impl Verifier<'_> {
                 "cannot return stack pointer to the caller"
             );
         }
-        let to = self.cur.top.callsite.wrapping_add(1);
+        let callback = self.cur.top.callback;
+        let mut to = self.cur.top.callsite;
+        if callback {
+            // The helper ends when a callback returns 1, and no other number means anything.
+            if !matches!(r0, Val::Scalar(_)) {
+                return refuse!(self.log, EACCES, "R0 not a scalar value");
+            }
+            self.check_result(&r0, "At callback return", 0, 1)?;
+        } else {
+            to = to.wrapping_add(1);
+        }
         let depth = self.depth();
         if self.log.level1() {
             self.log.line(format_args!("returning from callee:"));
@@ -347,10 +363,15 @@ impl Verifier<'_> {
         let caller = self.cur.callers.pop().ok_or(EFAULT)?;
         let callee = core::mem::replace(&mut self.cur.top, caller);
         self.pool.put_frame(callee);
-        self.set(Reg::R0, r0);
+        if !callback {
+            self.set(Reg::R0, r0);
+        }
         if self.log.level1() {
             self.log.line(format_args!("to caller at {to}:"));
             self.print_current(depth.saturating_sub(1), Show::All);
+        }
+        if callback {
+            self.widen(to);
         }
         Ok(Flow::Return(to))
     }

@@ -25,7 +25,7 @@ impl Verifier<'_> {
                 p.fixed = i64::from(off);
                 Val::Ptr(p)
             }
-            Imm64::Func(_) => return refuse!(self.log, EINVAL, "missing btf func_info"),
+            Imm64::Func(start) => Val::Ptr(Ptr::new(Base::Func { start })),
             Imm64::BtfId { .. } => {
                 return refuse!(
                     self.log,

@@ -28,6 +28,13 @@ impl Verifier<'_> {
                 );
             }
         }
+        if self.cur.in_callback() {
+            return refuse!(
+                self.log,
+                EINVAL,
+                "cannot use BPF_LD_[ABS|IND] within callback"
+            );
+        }
         let Val::Ptr(ctx) = self.read(Reg::R6)? else {
             return self.not_skb();
         };
