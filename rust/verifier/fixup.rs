@@ -18,6 +18,7 @@ pub(crate) use calls::LOOP_STACK;
 
 /// `BPF_FUNC_loop`
 const LOOP: i32 = 181;
+
 /// The output under construction.
 struct Output<'a> {
     options: &'a Options,

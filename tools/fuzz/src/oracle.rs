@@ -95,6 +95,11 @@ fn holds(seen: &Seen, value: u64, places: &Places<'_>) -> bool {
         Place::Map => true,
         Place::MapValue { or_null: true, .. } if value == 0 => true,
         Place::MapValue { map, .. } => in_value(places.machine, map, value, offset),
+        // The machine has no ring buffers and walks over no maps.
+        Place::RingMem { or_null, .. } => or_null && value == 0,
+        Place::MapKey { .. } => false,
+        // What stands for the address.
+        Place::Func => value == 1,
         Place::Packet | Place::PacketMeta => from(PACKET + places.slide),
         Place::PacketEnd => value == PACKET + places.slide + places.packet_len,
     }
