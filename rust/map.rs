@@ -405,14 +405,14 @@ impl Map {
     pub(crate) fn prog_lookup(&self, key: Bytes<'_>) -> Option<usize> {
         let key = self.key(key).ok()?;
         let addr = match &self.kind {
-            Kind::Array(m) => m.lookup_addr(key),
             Kind::Hash(m) => m.lookup_addr(key),
             _ => self.other_lookup(key),
         };
         (addr != 0).then_some(addr)
     }
 
-    /// `prog_lookup` of the other kinds, apart so that those two stay short.
+    /// `prog_lookup` of the other kinds, apart so that this one stays short.
+    #[inline(never)]
     fn other_lookup(&self, key: Bytes<'_>) -> usize {
         match &self.kind {
             Kind::Array(m) => m.lookup_addr(key),
@@ -445,12 +445,12 @@ impl Map {
             return Err(self.no_spin_lock(key, how));
         }
         match &self.kind {
-            Kind::Array(m) => m.update(key, value, how),
             Kind::Hash(m) => m.update(key, value, how, Cpus::Same),
             _ => self.other_update(key, value, how),
         }
     }
 
+    #[inline(never)]
     fn other_update(&self, key: Bytes<'_>, value: Bytes<'_>, how: Update) -> Result {
         let which = Cpus::One(cpus::current());
         match &self.kind {

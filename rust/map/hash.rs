@@ -14,9 +14,11 @@ pub(super) mod values;
 use super::batch::Batch;
 use super::percpu::Cpus;
 use super::spec::MapSpec;
+use super::words;
 use super::Update;
 use crate::sys::bytes::Bytes;
 use crate::sys::cpus;
+use core::sync::atomic::Ordering::Release;
 use kernel::prelude::*;
 use key::{with_key, Key};
 use recency::{Keep, Oldest, Recency};
@@ -93,7 +95,7 @@ impl<V: Values, R: Recency> Hash<V, R> {
     ///
     /// `ENOENT` when there is none.
     pub(super) fn lookup(&self, key: Bytes<'_>, out: &mut [u8], which: Cpus) -> Result {
-        with_key!(self.table.key_size(), key, |k| {
+        with_key!(key, |k| {
             for _ in 0..COPIES {
                 let Some((e, look)) = self.table.find_stable(k) else {
                     return Err(ENOENT);
@@ -124,7 +126,7 @@ impl<V: Values, R: Recency> Hash<V, R> {
         how: Update,
         which: Cpus,
     ) -> Result {
-        with_key!(self.table.key_size(), key, |k| {
+        with_key!(key, |k| {
             {
                 let locked = self.table.lock(k)?;
                 let old = locked.find(k);
@@ -201,6 +203,12 @@ impl<V: Values, R: Recency> Hash<V, R> {
             self.recency.used(&self.table, old);
             return Ok(());
         }
+        if let Some(word) = self.table.only_word(old) {
+            // One store, which nobody sees half of; a reader that has the entry sees the new value.
+            word.store(words::word(value, 0), Release);
+            self.recency.used(&self.table, old);
+            return Ok(());
+        }
         let pool = &self.table.pool;
         let cpu = locked.guard.cpu();
         let e = pool.spare(cpu).ok_or(E2BIG)?;
@@ -235,7 +243,7 @@ impl<V: Values, R: Recency> Hash<V, R> {
 
     #[inline(always)]
     fn take_out(&self, key: Bytes<'_>, first: impl FnOnce(u32)) -> Result {
-        with_key!(self.table.key_size(), key, |k| {
+        with_key!(key, |k| {
             let locked = self.table.lock(k)?;
             let place = locked.find(k).ok_or(ENOENT)?;
             first(place.elem());

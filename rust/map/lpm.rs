@@ -251,15 +251,46 @@ impl Lpm {
         found
     }
 
+    /// [`Lpm::walk`] where the data is one word.
+    #[inline]
+    fn walk_word(&self, key_bits: u32, key: u64) -> Option<Node<'_>> {
+        let mut found = None;
+        let mut next = self.root.load(Acquire).checked_sub(1);
+        let mut least = 0;
+        while let Some(node) = next.and_then(|i| self.node(i)) {
+            let head = node.load(1);
+            let bits = head as u32;
+            let data = u64::from_be(node.load(NODE));
+            let common = (data ^ key).leading_zeros().min(key_bits);
+            if bits < least || bits > self.max_bits || common < bits {
+                break;
+            }
+            if head & JOINT == 0 {
+                found = Some(node);
+            }
+            if bits == self.max_bits {
+                break;
+            }
+            least = bits.wrapping_add(1);
+            next = node.child(key.wrapping_shl(bits) >> 63 != 0);
+        }
+        found
+    }
+
     /// The node that `key` finds, as `use_it` sees it while it is in the trie.
     #[inline]
     fn find<T>(&self, key: Bytes<'_>, mut use_it: impl FnMut(Node<'_>) -> T) -> Result<Option<T>> {
         let Some(prefix) = self.prefix(key) else {
             return Ok(None);
         };
+        let first = (prefix.word)(0);
         for walk in 0..MORE_WALKS {
             let version = self.version();
-            let got = self.walk(&prefix).map(&mut use_it);
+            let got = match self.data_words {
+                1 => self.walk_word(prefix.bits, first),
+                _ => self.walk(&prefix),
+            };
+            let got = got.map(&mut use_it);
             if self.unchanged_since(version) {
                 return Ok(got);
             }

@@ -31,6 +31,8 @@ pub(super) struct PerCpu {
     regions: KVec<Option<Region<AtomicU64>>>,
     /// The regions' addresses, by CPU number: machine code reads them.
     table: KVec<usize>,
+    /// Entries.
+    entries: usize,
     /// Words of a value.
     stride: usize,
     /// Bytes of a value.
@@ -72,6 +74,7 @@ impl PerCpu {
         Ok(PerCpu {
             regions,
             table,
+            entries,
             stride,
             size,
         })
@@ -90,8 +93,14 @@ impl PerCpu {
     /// Address of this CPU's value of entry `i`; 0 when there is no such entry.
     #[inline(always)]
     pub(super) fn addr(&self, i: u32) -> usize {
-        self.value(cpus::current(), i)
-            .map_or(0, |v| v.as_ptr() as usize)
+        let i = i as usize;
+        match self.table.get(cpus::current()) {
+            // The current CPU is a possible one, and has its region.
+            Some(first) if i < self.entries => {
+                first.wrapping_add(i.wrapping_mul(self.stride).wrapping_mul(WORD))
+            }
+            _ => 0,
+        }
     }
 
     #[inline(always)]
@@ -104,12 +113,22 @@ impl PerCpu {
     }
 
     /// Sets values of entry `i`, the others stay.
+    #[inline]
     pub(super) fn set(&self, i: u32, value: Bytes<'_>, which: Cpus) {
+        if let Cpus::One(cpu) = which {
+            if let Some(words) = self.value(cpu, i) {
+                words::store(words, value);
+            }
+            return;
+        }
+        self.set_all(i, value, which);
+    }
+
+    fn set_all(&self, i: u32, value: Bytes<'_>, which: Cpus) {
         let padded = self.stride.wrapping_mul(WORD);
         let mut off: usize = 0;
         for cpu in possible() {
             let part = match which {
-                Cpus::One(c) if c != cpu => continue,
                 Cpus::One(_) | Cpus::Same => Some(value),
                 Cpus::Each => value.part(off, self.size),
             };
@@ -123,7 +142,7 @@ impl PerCpu {
     /// Sets values of entry `i`, which is new: the others are zero.
     pub(super) fn init(&self, i: u32, value: Bytes<'_>, which: Cpus) {
         if let Cpus::One(one) = which {
-            for words in possible()
+            for words in (0..self.regions.len())
                 .filter(|c| *c != one)
                 .filter_map(|c| self.value(c, i))
             {

@@ -28,14 +28,29 @@ pub(super) fn word(bytes: Bytes<'_>, i: usize) -> u64 {
     }
 }
 
+/// The word that begins what is left over behind the whole words, if anything is.
+#[inline(always)]
+pub(super) fn rest(bytes: Bytes<'_>) -> Option<u64> {
+    match bytes.len() % WORD {
+        0 => None,
+        _ => Some(word(bytes, bytes.len() / WORD)),
+    }
+}
+
 /// The up to seven bytes from `off` on as a word.
-#[inline]
+#[inline(always)]
 fn tail(bytes: Bytes<'_>, off: usize) -> u64 {
     if off.wrapping_add(4) == bytes.len() {
         if let Some(w) = bytes.u32(off) {
             return u64::from(w.to_le()).to_le();
         }
     }
+    odd_tail(bytes, off)
+}
+
+#[cold]
+#[inline(never)]
+fn odd_tail(bytes: Bytes<'_>, off: usize) -> u64 {
     let mut w = [0; WORD];
     for (i, b) in w.iter_mut().enumerate() {
         *b = bytes.u8(off.wrapping_add(i)).unwrap_or(0);
@@ -46,22 +61,32 @@ fn tail(bytes: Bytes<'_>, off: usize) -> u64 {
 /// Writes `bytes` into the words at `dst`, as far as these go.
 #[inline]
 pub(super) fn store(dst: &[AtomicU64], bytes: Bytes<'_>) {
-    for (i, d) in dst.iter().enumerate() {
-        d.store(word(bytes, i), Relaxed);
+    let mut dst = dst.iter();
+    for (w, d) in bytes.words().zip(dst.by_ref()) {
+        d.store(w, Relaxed);
+    }
+    // Past the bytes' end, zeroes.
+    let mut more = rest(bytes).unwrap_or(0);
+    for d in dst {
+        d.store(more, Relaxed);
+        more = 0;
     }
 }
 
 /// Reads the words at `src` into `out`, as far as both go.
 #[inline]
 pub(super) fn load(src: &[AtomicU64], out: &mut [u8]) {
-    for (to, from) in out.chunks_mut(WORD).zip(src) {
-        let from = from.load(Relaxed).to_ne_bytes();
-        if let Ok(whole) = <&mut [u8; WORD]>::try_from(&mut *to) {
-            *whole = from;
-        } else {
-            for (t, f) in to.iter_mut().zip(from) {
-                *t = f;
-            }
+    let mut src = src.iter();
+    let mut out = out.chunks_exact_mut(WORD);
+    for (to, from) in out.by_ref().zip(src.by_ref()) {
+        if let Some(to) = to.first_chunk_mut() {
+            *to = from.load(Relaxed).to_ne_bytes();
+        }
+    }
+    let out = out.into_remainder();
+    if let (false, Some(from)) = (out.is_empty(), src.next()) {
+        for (t, f) in out.iter_mut().zip(from.load(Relaxed).to_ne_bytes()) {
+            *t = f;
         }
     }
 }
@@ -69,10 +94,16 @@ pub(super) fn load(src: &[AtomicU64], out: &mut [u8]) {
 /// Whether the words at `stored` are `bytes` with its padding.
 #[inline]
 pub(super) fn equal(stored: &[AtomicU64], bytes: Bytes<'_>) -> bool {
-    stored
-        .iter()
-        .enumerate()
-        .all(|(i, s)| s.load(Relaxed) == word(bytes, i))
+    let mut stored = stored.iter();
+    let mut differ = false;
+    for (w, s) in bytes.words().zip(stored.by_ref()) {
+        if s.load(Relaxed) != w {
+            differ = true;
+            break;
+        }
+    }
+    let rest = rest(bytes);
+    !differ && rest.is_none_or(|w| stored.next().is_some_and(|s| s.load(Relaxed) == w))
 }
 
 #[cfg(test)]

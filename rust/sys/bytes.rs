@@ -72,6 +72,18 @@ impl<'a> Bytes<'a> {
         Some(unsafe { ptr::read_volatile(self.ptr.add(off)) })
     }
 
+    /// The words of eight bytes, one after the other; what is left over at the end is not among
+    /// them.
+    #[inline(always)]
+    pub(crate) fn words(self) -> Words<'a> {
+        // INVARIANT: so many words are within the readable bytes.
+        Words {
+            ptr: self.ptr.cast(),
+            left: self.len / 8,
+            bytes: PhantomData,
+        }
+    }
+
     /// The `len` bytes from `off` on.
     #[inline]
     pub(crate) fn part(self, off: usize, len: usize) -> Option<Bytes<'a>> {
@@ -98,6 +110,35 @@ impl<'a> From<&'a [u8]> for Bytes<'a> {
             len: s.len(),
             bytes: PhantomData,
         }
+    }
+}
+
+/// Words that are read one after the other.
+///
+/// # Invariants
+///
+/// `left` words at `ptr` are readable during `'a`.
+pub(crate) struct Words<'a> {
+    ptr: *const Unaligned<u64>,
+    left: usize,
+    bytes: PhantomData<&'a [u8]>,
+}
+
+impl Iterator for Words<'_> {
+    type Item = u64;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<u64> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left = self.left.wrapping_sub(1);
+        // SAFETY: by the invariant a word can be read there; `Unaligned` has alignment 1.
+        let word = unsafe { ptr::read_volatile(self.ptr) }.0;
+        // SAFETY: the end of a readable word is within the same bytes or just past them.
+        // INVARIANT: one word less is left there.
+        self.ptr = unsafe { self.ptr.add(1) };
+        Some(word)
     }
 }
 

@@ -22,10 +22,13 @@ extern "C" {
 /// # Invariants
 ///
 /// `ptr` points to `len` initialised elements in memory of `oxbpf_area_alloc`; `len` is not 0, and
-/// `len` times the element's size fits an `isize`.
+/// `len` times the element's size fits an `isize`. `mask` is `(len - 1) * size` if both `len` and the
+/// element's size are powers of two, else 0: what is left of a number by it is a whole number of
+/// elements, fewer than `len`.
 pub(crate) struct Region<T> {
     ptr: NonNull<T>,
     len: usize,
+    mask: usize,
 }
 
 // SAFETY: a region owns its elements, as a boxed slice does.
@@ -61,8 +64,12 @@ impl<T: Default + Sync> Region<T> {
             // SAFETY: `i < len`, and the area has room for `len` elements, aligned for them.
             unsafe { ptr.add(i).write(T::default()) };
         }
+        let mask = match len.is_power_of_two() && mem::size_of::<T>().is_power_of_two() {
+            true => size.wrapping_sub(mem::size_of::<T>()),
+            false => 0,
+        };
         // INVARIANT: all `len` elements are initialised, and `len` and `size` were checked above.
-        Ok(Region { ptr, len })
+        Ok(Region { ptr, len, mask })
     }
 }
 
@@ -74,6 +81,21 @@ impl<T> Region<T> {
         // SAFETY: `len` is not 0, so `i & mask <= mask < len`; the elements live as long as the
         // region.
         unsafe { self.ptr.add(i & mask).as_ref() }
+    }
+
+    /// The element that the bits of `hash` above the element's size choose, if length and size are
+    /// powers of two; else the first.
+    #[inline(always)]
+    pub(crate) fn at_hash(&self, hash: usize) -> &T {
+        // SAFETY: by the invariant on `mask` this is one of the elements, which live as long as the
+        // region.
+        unsafe { self.ptr.byte_add(hash & self.mask).as_ref() }
+    }
+
+    /// The number of the element that [`Self::at_hash`] gives.
+    #[inline]
+    pub(crate) fn index_of_hash(&self, hash: usize) -> usize {
+        (hash & self.mask) / const { mem::size_of::<T>() }
     }
 }
 

@@ -58,8 +58,11 @@ impl Bucket {
     /// differs in the lowest bit only. Never a free one.
     #[inline(always)]
     pub(super) fn tagged(&self, tag: u8) -> Slots {
-        let x = self.tags.load(Acquire) ^ u64::from(tag).wrapping_mul(ONES);
-        Slots(x.wrapping_sub(ONES) & !x & TOPS)
+        let tags = self.tags.load(Acquire);
+        let x = tags ^ u64::from(tag).wrapping_mul(ONES);
+        // The zero bytes of `x`, by `(x - ONES) & !x & TOPS`; where a slot is in use, the top bits
+        // of `!x` are those of `tags`, and where it is free, neither counts.
+        Slots(x.wrapping_sub(ONES) & tags & TOPS)
     }
 
     /// The slots in use.

@@ -11,15 +11,15 @@ use crate::sys::bytes::Bytes;
 use crate::sys::random::unguessable;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Calls `$call` with `$key` (bytes of `$size`) in the form that suits its size.
+/// Calls `$call` with `$key` in the form that suits its size.
 macro_rules! with_key {
-    ($size:expr, $bytes:expr, |$key:ident| $call:expr) => {
-        if $size <= $crate::map::words::WORD {
-            let $key = $crate::map::hash::key::Word::new($bytes);
-            $call
-        } else {
-            let $key = $crate::map::hash::key::Long::new($bytes);
-            $call
+    ($bytes:expr, |$key:ident| $call:expr) => {
+        match $crate::map::hash::key::Word::new($bytes) {
+            Some($key) => $call,
+            None => {
+                let $key = $crate::map::hash::key::Long::new($bytes);
+                $call
+            }
         }
     };
 }
@@ -53,15 +53,13 @@ impl Seed {
     pub(in crate::map) fn hash(self, key: &[AtomicU64]) -> u64 {
         match key {
             [word] => self.one(word.load(Relaxed)),
-            _ => hash_words(self, key.len(), |i| {
-                key.get(i).map_or(0, |w| w.load(Relaxed))
-            }),
+            _ => hash_words(self, key.iter().map(|w| w.load(Relaxed)), None),
         }
     }
 
     /// The hash of these bytes.
     pub(in crate::map) fn hash_bytes(self, bytes: Bytes<'_>) -> u64 {
-        with_key!(bytes.len(), bytes, |k| k.hash(self))
+        with_key!(bytes, |k| k.hash(self))
     }
 
     #[inline(always)]
@@ -98,10 +96,13 @@ pub(in crate::map) trait Key: Copy {
 pub(in crate::map) struct Word(u64);
 
 impl Word {
-    /// Reads the key.
+    /// Reads the key; `None` when it is longer.
     #[inline(always)]
-    pub(in crate::map) fn new(key: Bytes<'_>) -> Self {
-        Word(words::word(key, 0))
+    pub(in crate::map) fn new(key: Bytes<'_>) -> Option<Self> {
+        if key.len() > words::WORD {
+            return None;
+        }
+        Some(Word(words::word(key, 0)))
     }
 }
 
@@ -153,19 +154,20 @@ impl<'a> Long<'a> {
     }
 }
 
-/// The hash of `n` words that `word` gives.
+/// The hash of whole words and what is left over behind them, taken in twos; the last may be alone.
 #[inline(always)]
-fn hash_words(seed: Seed, n: usize, word: impl Fn(usize) -> u64) -> u64 {
+fn hash_words(seed: Seed, mut whole: impl Iterator<Item = u64>, rest: Option<u64>) -> u64 {
     let mut acc = seed.first;
-    let mut i: usize = 0;
-    while i.wrapping_add(1) < n {
-        acc = fold(word(i) ^ acc, word(i.wrapping_add(1)) ^ seed.second);
-        i = i.wrapping_add(2);
+    while let Some(a) = whole.next() {
+        match whole.next() {
+            Some(b) => acc = fold(a ^ acc, b ^ seed.second),
+            None => return fold(a ^ acc, rest.unwrap_or(0) ^ seed.second),
+        }
     }
-    if i < n {
-        acc = fold(word(i) ^ acc, seed.second);
+    match rest {
+        Some(a) => fold(a ^ acc, seed.second),
+        None => acc,
     }
-    acc
 }
 
 impl Key for Long<'_> {
@@ -173,7 +175,7 @@ impl Key for Long<'_> {
 
     #[inline(always)]
     fn hash(self, seed: Seed) -> u64 {
-        hash_words(seed, self.words, |i| words::word(self.bytes, i))
+        hash_words(seed, self.bytes.words(), words::rest(self.bytes))
     }
 
     #[inline(always)]

@@ -82,7 +82,7 @@ pub(in crate::map) struct Oldest {
 impl Oldest {
     #[inline(always)]
     fn mark(table: &Table, e: u32) -> Option<&AtomicU64> {
-        table.extra(e)?.first()
+        table.note(e)
     }
 }
 

@@ -145,20 +145,34 @@ impl Table {
         self.key_size
     }
 
+    /// The value's word in element `e`, where values are one word.
+    #[inline(always)]
+    pub(in crate::map) fn only_word(&self, e: u32) -> Option<&AtomicU64> {
+        if self.stride.wrapping_sub(self.value_at) != 1 {
+            return None;
+        }
+        self.elems.get(self.off(e).wrapping_add(self.value_at))
+    }
+
+    /// The first word after element `e`'s key.
+    #[inline(always)]
+    pub(in crate::map) fn note(&self, e: u32) -> Option<&AtomicU64> {
+        self.elems.get(self.off(e).wrapping_add(self.key_words))
+    }
+
+    /// The address of element `e`'s value; 0 for no element.
+    #[inline(always)]
+    pub(in crate::map) fn addr(&self, e: u32) -> usize {
+        let word = self.elems.get(self.off(e));
+        word.map_or(0, |w| self.value_addr(w))
+    }
+
     /// The value's words in element `e`.
     #[inline]
     pub(in crate::map) fn value(&self, e: u32) -> Option<&[AtomicU64]> {
         let off = self.off(e);
         self.elems
             .get(off.checked_add(self.value_at)?..off.checked_add(self.stride)?)
-    }
-
-    /// The words after element `e`'s key.
-    #[inline]
-    pub(in crate::map) fn extra(&self, e: u32) -> Option<&[AtomicU64]> {
-        let off = self.off(e);
-        self.elems
-            .get(off.checked_add(self.key_words)?..off.checked_add(self.stride)?)
     }
 
     /// The words of element `e`'s key.
@@ -176,7 +190,7 @@ impl Table {
 
     #[inline(always)]
     fn bucket(&self, hash: u64) -> &Bucket {
-        self.buckets.at_masked(hash as usize)
+        self.buckets.at_hash(hash as usize)
     }
 
     /// The address of the value in `key`'s element, without a lock; 0 for none.
@@ -184,10 +198,9 @@ impl Table {
     /// This is what programs call, so it is one straight line for a short key in a slot.
     #[inline(always)]
     pub(in crate::map) fn find_addr(&self, key: Bytes<'_>) -> usize {
-        if self.key_size <= words::WORD {
-            self.find_key_addr(Word::new(key))
-        } else {
-            self.find_long_addr(key)
+        match Word::new(key) {
+            Some(key) => self.find_key_addr(key),
+            None => self.find_long_addr(key),
         }
     }
 
@@ -231,9 +244,17 @@ impl Table {
     }
 
     /// The element of `key`, without a lock.
-    #[inline]
+    #[inline(always)]
     pub(in crate::map) fn find(&self, key: Bytes<'_>) -> Option<u32> {
-        with_key!(self.key_size, key, |k| self.find_key(k))
+        match Word::new(key) {
+            Some(key) => self.find_key(key),
+            None => self.find_long(key),
+        }
+    }
+
+    #[inline(never)]
+    fn find_long(&self, key: Bytes<'_>) -> Option<u32> {
+        self.find_key(Long::new(key))
     }
 
     #[inline(always)]
@@ -255,6 +276,7 @@ impl Table {
 
     /// The element of `key`, without a lock, and the look that found it, so that what is read of
     /// the element can be vouched for.
+    #[inline(always)]
     pub(in crate::map) fn find_stable<K: Key>(&self, key: K) -> Option<(u32, Look<'_>)> {
         let hash = key.hash(self.seed);
         let bucket = self.bucket(hash);
@@ -262,11 +284,20 @@ impl Table {
             bucket,
             version: bucket.version(),
         };
+        if let Some(slot) = bucket.tagged(tag(hash)).next() {
+            let e = bucket.slot(slot);
+            if key.is_at(&self.elems, self.off(e)) {
+                return Some((e, look));
+            }
+        } else if bucket.chain.load(Acquire) == 0 {
+            return None;
+        }
         let e = self.find_slowly(key, hash, bucket)?;
         Some((e, look))
     }
 
     /// The look that counts on nothing but the version.
+    #[inline(never)]
     fn find_slowly<K: Key>(&self, key: K, hash: u64, bucket: &Bucket) -> Option<u32> {
         for look in 0..MORE_LOOKS {
             let version = bucket.version();
@@ -286,6 +317,7 @@ impl Table {
     }
 
     /// The entry of `key` in `bucket`. Gives up early when the version, if given, changes.
+    #[inline(never)]
     fn look<K: Key>(
         &self,
         key: K,
@@ -321,7 +353,7 @@ impl Table {
     /// # Errors
     ///
     /// `EBUSY` inside another map operation on this CPU.
-    #[inline]
+    #[inline(always)]
     pub(in crate::map) fn lock<K: Key>(&self, key: K) -> Result<Locked<'_>> {
         let hash = key.hash(self.seed);
         let bucket = self.bucket(hash);
@@ -344,7 +376,7 @@ impl Table {
         Ok(place.map(|p| (locked, p)))
     }
 
-    #[inline]
+    #[inline(always)]
     fn lock_bucket<'a>(&'a self, bucket: &'a Bucket, hash: u64) -> Result<Locked<'a>> {
         let guard = bucket.lock.lock()?;
         Ok(Locked {
@@ -364,7 +396,7 @@ impl Table {
     pub(in crate::map) fn next_key(&self, key: Option<Bytes<'_>>, out: &mut [u8]) -> Result {
         let mut i: usize = 0;
         if let Some(key) = key {
-            let locked = with_key!(self.key_size, key, |k| {
+            let locked = with_key!(key, |k| {
                 let locked = self.lock(k)?;
                 let place = locked.find(k);
                 (locked, place)
@@ -373,9 +405,8 @@ impl Table {
                 if let Some(e) = locked.after(place) {
                     return self.copy_key(e, out);
                 }
-                // The table has a power of two of buckets: see `at_masked`.
-                i = (locked.hash as usize) & self.buckets.len().wrapping_sub(1);
-                i = i.wrapping_add(1);
+                let at = self.buckets.index_of_hash(locked.hash as usize);
+                i = at.wrapping_add(1);
             }
         }
         for bucket in self.buckets.get(i..).unwrap_or(&[]) {
@@ -399,8 +430,17 @@ impl Table {
 
 impl Locked<'_> {
     /// The entry of `key`, which must be the one that was locked for.
-    #[inline]
+    #[inline(always)]
     pub(in crate::map) fn find<K: Key>(&self, key: K) -> Option<Place> {
+        // Mostly it is in the first slot of its tag, or no slot has that.
+        if let Some(slot) = self.bucket.tagged(tag(self.hash)).next() {
+            let e = self.bucket.slot(slot);
+            if key.is_at(&self.table.elems, self.table.off(e)) {
+                return Some(Place::Slot(slot, e));
+            }
+        } else if self.bucket.chain.load(Relaxed) == 0 {
+            return None;
+        }
         self.table.look(key, self.hash, self.bucket, None)
     }
 
@@ -430,7 +470,7 @@ impl Locked<'_> {
     /// # Errors
     ///
     /// `EBUSY` when the key's bytes changed since they were hashed.
-    #[inline]
+    #[inline(always)]
     pub(in crate::map) fn fill<K: Key>(&self, key: K, e: u32) -> Result {
         let t = self.table;
         // A reader that sees any of what follows in an element it came to before sees the version
@@ -444,7 +484,7 @@ impl Locked<'_> {
     }
 
     /// Puts element `e` in, whose key is not there yet.
-    #[inline]
+    #[inline(always)]
     pub(in crate::map) fn insert(&self, e: u32) {
         if let Some(slot) = self.bucket.free() {
             self.bucket.set_slot(slot, e);
@@ -456,7 +496,7 @@ impl Locked<'_> {
     }
 
     /// Puts element `e` in the place of an entry with the same key: readers find either.
-    #[inline]
+    #[inline(always)]
     pub(in crate::map) fn replace(&self, place: Place, e: u32) {
         match place {
             Place::Slot(slot, _) => self.bucket.set_slot(slot, e),
@@ -472,7 +512,7 @@ impl Locked<'_> {
     }
 
     /// Takes an entry out.
-    #[inline]
+    #[inline(always)]
     pub(in crate::map) fn remove(&self, place: Place) {
         match place {
             Place::Slot(slot, _) => self.bucket.set_tag(slot, 0),

@@ -7,6 +7,7 @@ use crate::map::percpu::{Cpus, PerCpu};
 use crate::map::spec::MapSpec;
 use crate::map::words::{self, words_of};
 use crate::sys::bytes::Bytes;
+use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
 
 /// The place of the values.
@@ -53,12 +54,14 @@ impl Values for Inline {
 
     #[inline(always)]
     fn addr(&self, table: &Table, e: u32) -> usize {
-        table.value(e).map_or(0, |v| v.as_ptr() as usize)
+        table.addr(e)
     }
 
     #[inline(always)]
     fn init(&self, table: &Table, e: u32, value: Bytes<'_>, _which: Cpus) {
-        if let Some(words) = table.value(e) {
+        if let Some(word) = table.only_word(e) {
+            word.store(words::word(value, 0), Relaxed);
+        } else if let Some(words) = table.value(e) {
             words::store(words, value);
         }
     }
@@ -67,8 +70,11 @@ impl Values for Inline {
         self.init(table, e, value, which);
     }
 
+    #[inline]
     fn load(&self, table: &Table, e: u32, out: &mut [u8], _which: Cpus) {
-        if let Some(words) = table.value(e) {
+        if let (Some(word), Some(out)) = (table.only_word(e), out.first_chunk_mut()) {
+            *out = word.load(Relaxed).to_ne_bytes();
+        } else if let Some(words) = table.value(e) {
             words::load(words, out);
         }
     }
@@ -97,6 +103,7 @@ impl Values for PerCpuValues {
         self.0.init(e, value, which);
     }
 
+    #[inline(always)]
     fn set(&self, _table: &Table, e: u32, value: Bytes<'_>, which: Cpus) {
         self.0.set(e, value, which);
     }

@@ -6,7 +6,7 @@
 #[derive(Clone, Copy, Debug)]
 pub struct Bytes<'a>(&'a [u8]);
 
-impl Bytes<'_> {
+impl<'a> Bytes<'a> {
     /// Number of bytes.
     #[inline(always)]
     pub fn len(self) -> usize {
@@ -36,6 +36,16 @@ impl Bytes<'_> {
     #[inline(always)]
     pub fn u8(self, off: usize) -> Option<u8> {
         self.0.get(off).copied()
+    }
+
+    /// The words of eight bytes, one after the other.
+    #[inline(always)]
+    pub fn words(self) -> impl Iterator<Item = u64> + use<'a> {
+        self.0.chunks_exact(8).map(|w| {
+            let mut word = [0; 8];
+            word.copy_from_slice(w);
+            u64::from_ne_bytes(word)
+        })
     }
 
     /// The `len` bytes from `off` on.

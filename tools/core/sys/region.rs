@@ -33,6 +33,20 @@ impl<T> Region<T> {
     pub fn at_masked(&self, i: usize) -> &T {
         &self.0[i & (self.0.len() - 1)]
     }
+
+    /// The element that the bits of `hash` above the element's size choose.
+    #[inline(always)]
+    pub fn at_hash(&self, hash: usize) -> &T {
+        &self.0[self.index_of_hash(hash)]
+    }
+
+    /// The number of the element that [`Self::at_hash`] gives.
+    pub fn index_of_hash(&self, hash: usize) -> usize {
+        match self.0.len().is_power_of_two() && size_of::<T>().is_power_of_two() {
+            true => hash / size_of::<T>() & (self.0.len() - 1),
+            false => 0,
+        }
+    }
 }
 
 impl<T> Deref for Region<T> {
