@@ -148,6 +148,8 @@ pub struct Target<'a> {
     /// Address of what `LD_ABS` and `LD_IND` call: a C function of the context, the offset (`int`)
     /// and the size, that gives the bytes in host order or a negative number.
     pub packet: Option<u64>,
+    /// Blinds the numbers that the program's author chose, with random ones of this source.
+    pub blind: Option<&'a dyn Fn() -> u64>,
     /// Variables to read instead of calling a helper.
     pub variables: Variables,
     /// The program's used maps, by index.

@@ -12,6 +12,7 @@
 
 mod alu;
 mod atomic;
+mod blind;
 mod call;
 mod div;
 mod fuse;
@@ -317,6 +318,7 @@ impl Lower<'_> {
             found.ok_or(refuse(Some(self.at), Why::NoMap(i)))
         };
         let value = match imm {
+            Imm64::Value(v) if self.blinds() => return self.mov_blinded(dst, v),
             Imm64::Value(v) => v,
             Imm64::Map(i) => map(i)?.addr,
             Imm64::MapValue { map: i, off } => {
@@ -512,6 +514,10 @@ impl Lower<'_> {
     /// The second operand of an instruction of width `w`; a register stays where it is.
     fn operand(&mut self, src: Src, w: Width) -> Result<Operand, Failure> {
         match src {
+            Src::Imm(imm) if imm != 0 && self.blinds() => {
+                self.load_blinded(TMP1, sext(imm))?;
+                Ok(Operand::Gpr(TMP1))
+            }
             Src::Imm(imm) => Ok(Operand::Imm(imm)),
             Src::Reg(reg) => {
                 if let Some(c) = self.expr(reg).as_const() {

@@ -24,7 +24,14 @@ pub(super) fn width_bits(w: Width) -> u32 {
 
 impl Lower<'_> {
     pub(super) fn alu(&mut self, op: AluOp, w: Width, dst: Reg, src: Src) -> Done {
-        if let (AluOp::And, Src::Imm(mask)) = (op, src) {
+        if let (Src::Imm(imm), true) = (src, self.blinds()) {
+            match op {
+                AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => {}
+                AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod => {}
+                _ if !self.is_live(dst) => return Ok(()),
+                _ => return self.alu_blinded(op, w, dst, imm),
+            }
+        } else if let (AluOp::And, Src::Imm(mask)) = (op, src) {
             if self.fuse_and(w, dst, mask)? {
                 return Ok(());
             }
@@ -280,6 +287,13 @@ impl Lower<'_> {
     pub(super) fn mov(&mut self, w: Width, dst: Reg, src: Src) -> Done {
         if !self.is_live(dst) {
             return Ok(());
+        }
+        if let (Src::Imm(imm), true) = (src, self.blinds()) {
+            let value = match w {
+                Width::W64 => sext(imm),
+                Width::W32 => u64::from(low32(sext(imm))),
+            };
+            return self.mov_blinded(dst, value);
         }
         let e = self.source_for(src, dst)?;
         let narrow = match (w, src) {

@@ -119,7 +119,13 @@ impl Lower<'_> {
         let Some(addr) = self.target.packet else {
             return Err(self.refuse("LD_ABS/LD_IND"));
         };
+        if self.blinds() {
+            if let Some(src) = src {
+                self.force(src, false)?;
+            }
+        }
         let offset = match src {
+            _ if self.blinds() => Expr::constant(0),
             Some(src) => {
                 let gpr = self.gpr(src, TMP1)?;
                 Expr::plus(gpr, imm)
@@ -129,7 +135,21 @@ impl Lower<'_> {
         self.force(Reg::R6, false)?;
         self.before_call(RegSet::NONE)?;
         let (rdi, rsi, rdx) = (home(Reg::R1), home(Reg::R2), home(Reg::R3));
-        self.compute(rsi, &offset, Width::W32, false)?;
+        if self.blinds() {
+            self.load_blinded(TMP1, u64::from(low32(sext(imm))))?;
+            match src {
+                Some(src) => {
+                    if home(src) != rsi {
+                        self.put(enc::rm_r(&inst::MOV_RM_R, Width::W32, rsi, home(src)))?;
+                    }
+                    self.put(enc::rm_r(&inst::ADD_RM_R, Width::W32, rsi, TMP1))?;
+                }
+                None => self.put(enc::rm_r(&inst::MOV_RM_R, Width::W32, rsi, TMP1))?,
+            }
+            self.wrote(rsi);
+        } else {
+            self.compute(rsi, &offset, Width::W32, false)?;
+        }
         let r6 = Expr::reg(home(Reg::R6));
         self.compute(rdi, &r6, Width::W64, false)?;
         self.load_const(rdx, u64::from(size.bytes()), false)?;

@@ -30,12 +30,12 @@ impl Lower<'_> {
         });
         match number {
             Some(0) => return self.div_by_zero(op, w, dst),
-            Some(c) => {
+            Some(c) if !self.blinds() => {
                 if self.div_const(op, w, dst, c)? {
                     return Ok(());
                 }
             }
-            None => {}
+            Some(_) | None => {}
         }
         self.div_general(op, w, dst, src, number)
     }
@@ -205,7 +205,11 @@ impl Lower<'_> {
         let divisor = match (number, src) {
             (Some(c), _) => {
                 self.take_base()?;
-                self.load_const(BASE, c, false)?;
+                if self.blinds() {
+                    self.load_blinded(BASE, c)?;
+                } else {
+                    self.load_const(BASE, c, false)?;
+                }
                 BASE
             }
             (None, Src::Reg(r)) => {

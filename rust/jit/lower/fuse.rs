@@ -99,7 +99,7 @@ impl Lower<'_> {
         src: Reg,
         off: i16,
     ) -> Result<bool, Failure> {
-        let Some((slot, next)) = self.ahead(1) else {
+        let Some((slot, next)) = self.ahead(1).filter(|_| !self.blinds()) else {
             return Ok(false);
         };
         match next {
@@ -251,7 +251,7 @@ impl Lower<'_> {
 
     /// Tries to make a byte swap part of the comparison that follows it.
     pub(super) fn fuse_swap(&mut self, size: Size, dst: Reg) -> Result<bool, Failure> {
-        let Some((slot, jump)) = self.ahead(1) else {
+        let Some((slot, jump)) = self.ahead(1).filter(|_| !self.blinds()) else {
             return Ok(false);
         };
         let Some((cc, imm, target)) = self.swapped_test(size, dst, slot, &jump) else {

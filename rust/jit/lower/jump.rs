@@ -114,6 +114,8 @@ impl Lower<'_> {
             Width::W64 => c,
             Width::W32 => u64::from(low32(c)),
         });
+        // A number that must not be seen comes in a register, as if it were not known.
+        let number = number.filter(|c| *c == 0 || !self.blinds());
         let g = self.gpr(dst, BASE)?;
         if number == Some(0) && cond != Cond::Set {
             let ours = match self.st.flags {

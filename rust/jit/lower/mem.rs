@@ -61,12 +61,17 @@ impl Lower<'_> {
             Src::Imm(imm) => Some(sext(imm)),
             Src::Reg(r) => self.expr(r).as_const(),
         };
-        let imm = number.and_then(|c| match size {
+        let blinded = self.blinds() && number.is_some_and(|c| c != 0);
+        let imm = number.filter(|_| !blinded).and_then(|c| match size {
             Size::Dw => imm32(c),
             Size::B | Size::H | Size::W => Some(i32::from_ne_bytes(low32(c).to_ne_bytes())),
         });
         let reg = match (imm, src) {
             (None, Src::Reg(r)) => Some(self.gpr(r, TMP1)?),
+            (None, Src::Imm(imm)) => {
+                self.load_blinded(TMP1, sext(imm))?;
+                Some(TMP1)
+            }
             _ => None,
         };
         let e = self.expr(dst);

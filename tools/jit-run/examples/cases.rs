@@ -219,6 +219,7 @@ fn main() {
         },
         align_stack: false,
         packet: None,
+        blind: None,
         variables: Variables {
             cpu_number: Some(0xffff_ffff_8320_0008),
             current_task: Some(0xffff_ffff_8320_0010),

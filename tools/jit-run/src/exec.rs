@@ -2,10 +2,12 @@
 
 //! Places an image in executable memory and calls it.
 
+use crate::reference::this_cpu;
 use oxbpf_core::isa::code::Code;
 use oxbpf_core::jit::{self, Image, Variables};
 use std::cell::RefCell;
 use std::ffi::c_void;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
 
 extern "C" {
@@ -37,6 +39,7 @@ pub struct Placed {
 const FAKE: u64 = 0x1000;
 
 thread_local! {
+    static MAPS: RefCell<Vec<jit::MapTarget>> = const { RefCell::new(Vec::new()) };
     static PACKET: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -76,6 +79,19 @@ pub fn packet_word(offset: i32, size: u32) -> Option<u64> {
     })
 }
 
+/// `bpf_map_lookup_elem` in this thread's arrays, for code that calls it.
+extern "C" fn lookup(map: u64, key: u64, _: u64, _: u64, _: u64) -> u64 {
+    // SAFETY: the caller is a program, whose key is on its stack.
+    let key = u64::from(unsafe { (key as *const u32).read_unaligned() });
+    MAPS.with_borrow(|maps| {
+        let map = maps.iter().find(|m| m.addr == map);
+        let array = map
+            .and_then(this_cpu)
+            .filter(|a| key < a.max_entries.into());
+        array.map_or(0, |a| a.base + key * u64::from(a.stride))
+    })
+}
+
 extern "C" fn load_packet(_: *const c_void, offset: i32, size: u32) -> i64 {
     packet_word(offset, size).map_or(-1, |word| word as i64)
 }
@@ -92,7 +108,31 @@ pub fn place(
     features: jit::Features,
     mitigations: jit::Mitigations,
 ) -> Result<Placed, jit::Failure> {
-    place_numbered(code, 1, helpers, maps, features, mitigations)
+    let options = Options {
+        features,
+        mitigations,
+        blind: false,
+    };
+    place_numbered(code, 1, helpers, maps, &options)
+}
+
+/// Random numbers, not the same from one compilation to the next.
+fn random() -> u64 {
+    static STATE: AtomicU64 = AtomicU64::new(1);
+    let x = STATE.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb)
+}
+
+/// Options code is compiled.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// What the CPU can do.
+    pub features: jit::Features,
+    /// What the kernel would want.
+    pub mitigations: jit::Mitigations,
+    /// Constants are blinded.
+    pub blind: bool,
 }
 
 /// As [`place`], with a function that finds the other program of a tail call through one of several
@@ -105,10 +145,9 @@ pub fn place_tail(
     code: &Code,
     lookup: Helper,
     maps: &[jit::MapTarget],
-    mitigations: jit::Mitigations,
+    options: &Options,
 ) -> Result<Placed, jit::Failure> {
-    let features = jit::Features::default();
-    place_all(code, 1, &[lookup], true, maps, features, mitigations)
+    place_all(code, 1, &[lookup], true, maps, options)
 }
 
 /// As [`place`], with `helpers` numbered from `first`.
@@ -121,10 +160,9 @@ pub fn place_numbered(
     first: i32,
     helpers: &[Helper],
     maps: &[jit::MapTarget],
-    features: jit::Features,
-    mitigations: jit::Mitigations,
+    options: &Options,
 ) -> Result<Placed, jit::Failure> {
-    place_all(code, first, helpers, false, maps, features, mitigations)
+    place_all(code, first, helpers, false, maps, options)
 }
 
 /// `tail`: the first helper is what finds the other program of a tail call.
@@ -134,12 +172,20 @@ fn place_all(
     helpers: &[Helper],
     tail: bool,
     maps: &[jit::MapTarget],
-    features: jit::Features,
-    mitigations: jit::Mitigations,
+    options: &Options,
 ) -> Result<Placed, jit::Failure> {
+    let &Options {
+        features,
+        mitigations,
+        blind,
+    } = options;
+    MAPS.set(maps.to_vec());
     let helper = |id: i32| {
-        let i = usize::try_from(id.checked_sub(first)?).ok()?;
-        (i < helpers.len()).then(|| FAKE + (i * TRAMPOLINE) as u64)
+        let i = match id {
+            1 if first != 1 => helpers.len(),
+            _ => usize::try_from(id.checked_sub(first)?).ok()?,
+        };
+        (i < helpers.len() + usize::from(id == 1)).then(|| FAKE + (i * TRAMPOLINE) as u64)
     };
     // Find out the size, map, then compile again with the right helper addresses.
     let compile = |base: u64| {
@@ -150,7 +196,8 @@ fn place_all(
                 features,
                 mitigations,
                 align_stack: true,
-                packet: Some(base + (helpers.len() * TRAMPOLINE) as u64),
+                packet: Some(base + ((helpers.len() + 1) * TRAMPOLINE) as u64),
+                blind: blind.then_some(&random),
                 variables: variables(),
                 helper: &helper,
                 maps,
@@ -162,8 +209,8 @@ fn place_all(
         )
     };
     let sized = compile(FAKE)?;
-    // Behind the helpers': the packet's loads.
-    let stubs = (helpers.len() + 1) * TRAMPOLINE;
+    // Behind the helpers': lookups and the packet's loads.
+    let stubs = (helpers.len() + 2) * TRAMPOLINE;
     let len = (stubs + sized.bytes().len() + 4095) & !4095;
     // SAFETY: a new private mapping.
     let at = unsafe { mmap(std::ptr::null_mut(), len, 3, 0x22, -1, 0) }.cast::<u8>();
@@ -174,7 +221,8 @@ fn place_all(
     let mem = unsafe { std::slice::from_raw_parts_mut(at, len) };
     mem.fill(0xcc);
     let addresses = helpers.iter().map(|f| *f as usize as u64);
-    for (i, f) in addresses.chain([load_packet as usize as u64]).enumerate() {
+    let more = [lookup as usize as u64, load_packet as usize as u64];
+    for (i, f) in addresses.chain(more).enumerate() {
         let stub = &mut mem[i * TRAMPOLINE..];
         // movabs r11, f; jmp r11
         stub[..2].copy_from_slice(&[0x49, 0xbb]);

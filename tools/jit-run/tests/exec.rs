@@ -6,9 +6,10 @@
 mod common;
 
 use common::*;
+use oxbpf_core::isa::code::Code;
 use oxbpf_core::isa::{AluOp, AtomicOp, Cond, Insn, Reg, Size, Src, SwapKind, Width};
 use oxbpf_core::jit::{ArrayTarget, MapTarget};
-use oxbpf_jit_run::exec::set_packet;
+use oxbpf_jit_run::exec::{place_numbered, set_packet, Options};
 use oxbpf_jit_run::rng::{Rng, EDGES};
 use oxbpf_jit_run::{alu64, jmp, ldx, mov, stx};
 
@@ -527,4 +528,118 @@ fn signed_division_by_constants() {
         }
     }
     println!("{n} runs");
+}
+
+/// A program that has distinct numbers wherever an instruction can have one.
+fn numbers() -> (Code, Vec<u32>) {
+    let mut p = prologue();
+    let mut used = Vec::new();
+    let mut next = 0u32;
+    let mut number = || {
+        next += 1;
+        let n = 0x6a3c_5b00 + next * 0x0101_0407;
+        used.push(n);
+        n as i32
+    };
+    for width in WIDTHS {
+        for op in OPS {
+            if matches!(op, AluOp::Lsh | AluOp::Rsh | AluOp::Arsh) {
+                continue;
+            }
+            p.push(Insn::Alu {
+                op,
+                width,
+                dst: Reg::R6,
+                src: Src::Imm(number()),
+            });
+            p.push(alu64(AluOp::Add, Reg::R7, Src::Reg(Reg::R6)));
+        }
+        p.push(Insn::Mov {
+            width,
+            dst: Reg::R2,
+            src: Src::Imm(number()),
+        });
+        p.push(alu64(AluOp::Xor, Reg::R7, Src::Reg(Reg::R2)));
+        for cond in CONDS {
+            let target = p.len() as u32 + 2;
+            p.push(Insn::Jmp {
+                cond,
+                width,
+                dst: Reg::R3,
+                src: Src::Imm(number()),
+                target,
+            });
+            p.push(alu64(AluOp::Add, Reg::R8, Src::Imm(1)));
+        }
+        // What a mask, a loaded or a swapped value is compared with.
+        p.push(alu64(AluOp::And, Reg::R4, Src::Imm(number())));
+        let target = p.len() as u32 + 2;
+        p.push(jmp(Cond::Eq, Reg::R4, Src::Imm(0), target));
+        p.push(alu64(AluOp::Add, Reg::R8, Src::Imm(1)));
+        p.push(ldx(Size::W, Reg::R4, Reg::R10, -8));
+        p.push(Insn::Swap {
+            kind: SwapKind::ToBe,
+            size: Size::W,
+            dst: Reg::R4,
+        });
+        let target = p.len() as u32 + 2;
+        p.push(jmp(Cond::Ne, Reg::R4, Src::Imm(number()), target));
+        p.push(alu64(AluOp::Add, Reg::R8, Src::Imm(1)));
+    }
+    for size in [Size::W, Size::Dw] {
+        p.push(Insn::Store {
+            size,
+            dst: Reg::R10,
+            off: -200,
+            src: Src::Imm(number()),
+        });
+        p.push(ldx(size, Reg::R5, Reg::R10, -200));
+        p.push(alu64(AluOp::Xor, Reg::R9, Src::Reg(Reg::R5)));
+    }
+    let (low, high) = (number() as u32, number() as u32);
+    p.extend(oxbpf_jit_run::ld64(
+        Reg::R1,
+        u64::from(high) << 32 | u64::from(low),
+    ));
+    // As a product and as an address.
+    p.push(mov(Reg::R2, Src::Reg(Reg::R10)));
+    p.push(alu64(AluOp::Add, Reg::R2, Src::Imm(number())));
+    p.push(alu64(AluOp::Sub, Reg::R2, Src::Reg(Reg::R10)));
+    epilogue(&mut p);
+    (oxbpf_jit_run::code(&p, &[(0, 512)]), used)
+}
+
+/// Options many of the numbers the image contains, in either byte order.
+fn seen(image: &[u8], numbers: &[u32]) -> usize {
+    let found = |n: &&u32| {
+        let n = **n;
+        let has = |bytes: [u8; 4]| image.windows(4).any(|w| w == bytes);
+        has(n.to_le_bytes()) || has(n.to_be_bytes())
+    };
+    numbers.iter().filter(found).count()
+}
+
+#[test]
+fn blinded_images_hold_no_number() {
+    let (c, numbers) = numbers();
+    for features in FEATURES {
+        for (blind, round) in (0..20).flat_map(|r| [(true, r), (false, r)]) {
+            let options = Options {
+                features,
+                blind,
+                ..Options::default()
+            };
+            let placed = place_numbered(&c, 1, &[], &[], &options).unwrap();
+            let seen = seen(placed.image.bytes(), &numbers);
+            if blind {
+                assert_eq!(seen, 0, "round {round}");
+            } else {
+                // Division by these is a multiplication by other numbers, and so on.
+                assert!(seen * 4 > numbers.len() * 3, "{seen} of {}", numbers.len());
+            }
+        }
+    }
+    let mut rng = Rng::new(90);
+    let inputs: Vec<_> = (0..20).map(|_| with_registers(&[], &mut rng)).collect();
+    compare(&c, &[], &[], &inputs);
 }

@@ -6,7 +6,7 @@ use oxbpf_core::helper::TAIL_CALL;
 use oxbpf_core::isa::code::Code;
 use oxbpf_core::isa::{AluOp, Imm64, Insn, Reg, Src};
 use oxbpf_core::jit::{self, ArrayTarget, Jumps, MapTarget, Mitigations};
-use oxbpf_jit_run::exec::{place_tail, Placed};
+use oxbpf_jit_run::exec::{place_tail, Options, Placed};
 use oxbpf_jit_run::{alu64, code, mov, stx};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use Reg::*;
@@ -76,7 +76,11 @@ fn compile(mut c: Code, how: How, first: usize, mitigations: Mitigations) -> Pla
         }),
         per_cpu: None,
     }];
-    place_tail(&c, lookup, &maps, mitigations).expect("compiles")
+    let options = Options {
+        mitigations,
+        ..Options::default()
+    };
+    place_tail(&c, lookup, &maps, &options).expect("compiles")
 }
 
 /// Runs a program with a context that is a number.

@@ -7,8 +7,8 @@
 
 use oxbpf_core::isa::code::Code;
 use oxbpf_core::isa::{AluOp, Cond, Insn, Reg, Size, Width};
-use oxbpf_core::jit::{Features, MapTarget, Mitigations};
-use oxbpf_jit_run::exec::{place_numbered, Helper, FIRST_HELPER};
+use oxbpf_core::jit::{Features, MapTarget};
+use oxbpf_jit_run::exec::{place_numbered, Helper, Options, FIRST_HELPER};
 use oxbpf_jit_run::reference::{self, World};
 use oxbpf_jit_run::rng::Rng;
 use oxbpf_jit_run::{code, ldx, stx};
@@ -140,16 +140,15 @@ pub fn compare(c: &Code, helpers: &[Helper], maps: &[MapTarget], inputs: &[[u64;
         let r0 = unsafe { reference::run(c, &world, 0, [ctx.as_mut_ptr() as u64, 0, 0, 0, 0]) };
         wants.push((r0, ctx, values()));
     }
-    for features in FEATURES {
-        let placed = place_numbered(
-            c,
-            FIRST_HELPER,
-            helpers,
-            maps,
+    let blinded = (FEATURES[1], true);
+    let ways = FEATURES.map(|features| (features, false));
+    for (features, blind) in ways.into_iter().chain([blinded]) {
+        let options = Options {
             features,
-            Mitigations::default(),
-        )
-        .unwrap();
+            blind,
+            ..Options::default()
+        };
+        let placed = place_numbered(c, FIRST_HELPER, helpers, maps, &options).unwrap();
         for (input, want) in inputs.iter().zip(&wants) {
             reset();
             let mut ctx = *input;
@@ -158,7 +157,7 @@ pub fn compare(c: &Code, helpers: &[Helper], maps: &[MapTarget], inputs: &[[u64;
             if (r0, ctx) != (want.0, want.1) || values() != want.2 {
                 let bytes = placed.image.bytes();
                 panic!(
-                    "{features:?}\n{}\ninput {input:x?}\ngot  {r0:x} {ctx:x?}\nwant {:x} {:x?}\n{bytes:02x?}",
+                    "{features:?} {blind}\n{}\ninput {input:x?}\ngot  {r0:x} {ctx:x?}\nwant {:x} {:x?}\n{bytes:02x?}",
                     show(c),
                     want.0,
                     want.1
@@ -167,7 +166,7 @@ pub fn compare(c: &Code, helpers: &[Helper], maps: &[MapTarget], inputs: &[[u64;
         }
     }
     reset();
-    inputs.len() * FEATURES.len()
+    inputs.len() * (FEATURES.len() + 1)
 }
 
 pub fn with_registers(pairs: &[(Reg, u64)], rng: &mut Rng) -> [u64; CTX] {
