@@ -52,6 +52,7 @@ struct Oxbpf {
 impl kernel::Module for Oxbpf {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         sys::symbols::resolve();
+        sys::params::announce();
         helper_impl::init();
         let exec = sys::exec::Areas::start();
         let releases = sys::shared::Releases::start()?;

@@ -54,6 +54,8 @@ pub(crate) struct Aux {
     pub(crate) name: [u8; 16],
     /// Start of the digest of its instructions.
     pub(crate) tag: [u8; TAG_SIZE],
+    /// The same for each subprogram, or for the program if it has no others.
+    pub(crate) subprog_tags: KVec<[u8; TAG_SIZE]>,
     /// Who loaded it.
     pub(crate) uid: Uid,
     /// When, in nanoseconds since boot.
@@ -128,11 +130,13 @@ impl Prog {
     /// other programs, or makes tail calls in subprograms and is not compiled.
     pub(crate) fn new(source: Source) -> Result<Shared<Self>> {
         let xlated = xlate(&source.verified, &source.maps)?;
+        let subprog_tags = subprog_tags(&source, &xlated)?;
         let aux = Aux {
             ty: source.ty,
             expected_attach_type: source.expected_attach_type,
             name: source.name,
             tag: source.tag,
+            subprog_tags,
             uid: source.uid,
             load_time: time::boot_ns(),
             verified_insns: source.verified.processed(),
@@ -141,6 +145,7 @@ impl Prog {
             xlated,
         };
         let mut engine = Engine::new(source.verified, &aux.maps)?;
+        engine.publish(&aux.name, &aux.subprog_tags)?;
         let patches = engine.take_patches();
         let stats = Stats::new()?;
         // From here on the engine does not move.
@@ -254,6 +259,22 @@ pub(crate) fn tag(insns: &[RawInsn]) -> Result<[u8; TAG_SIZE]> {
         *to = from;
     }
     Ok(tag)
+}
+
+/// The tags of a program's subprograms; one that has no others has its own.
+fn subprog_tags(source: &Source, xlated: &[RawInsn]) -> Result<KVec<[u8; TAG_SIZE]>> {
+    let subprogs = &source.verified.code().subprogs;
+    let mut tags = KVec::with_capacity(subprogs.len(), GFP_KERNEL_ACCOUNT)?;
+    for (i, sub) in subprogs.iter().enumerate() {
+        let insns = xlated.get(sub.start as usize..sub.end as usize);
+        let tag = match i {
+            // It is the program's name in the kernel's symbol table.
+            0 => source.tag,
+            _ => tag(insns.ok_or(EINVAL)?)?,
+        };
+        tags.push(tag, GFP_KERNEL_ACCOUNT)?;
+    }
+    Ok(tags)
 }
 
 /// The instructions as user space gets to see them: maps by number instead of by descriptor.

@@ -18,6 +18,7 @@ pub(crate) mod hash;
 // The handler is kept for the C side.
 #[allow(dead_code)]
 pub(crate) mod kprobe;
+pub(crate) mod ksym;
 pub(crate) mod layout;
 // Nested locks are for maps to come.
 #[allow(dead_code)]

@@ -323,10 +323,14 @@ fn code_info(
 
     let room = info.nr_prog_tags;
     info.nr_prog_tags = functions.len().max(1) as u32;
-    for i in 0..wanted(room, functions.len().max(1)) as u64 {
+    let tags = functions
+        .iter()
+        .map(|function| aux.subprog_tags.get(function.subprog).unwrap_or(&aux.tag));
+    let own = core::iter::once(&aux.tag).take(usize::from(functions.is_empty()));
+    for (i, tag) in (0u64..).zip(Iterator::chain(tags, own).take(room as usize)) {
         User::new(info.prog_tags)
             .add(i.wrapping_mul(TAG_SIZE as u64))
-            .write(&aux.tag)?;
+            .write(tag)?;
     }
     Ok(())
 }

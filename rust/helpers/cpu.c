@@ -15,8 +15,6 @@
 
 OXBPF_UNEXPORTED(its_static_thunk);
 
-void oxbpf_cpu_facts(struct oxbpf_cpu *cpu);
-
 /* Exported; the address of the first of 16 thunks in register order. */
 extern retpoline_thunk_t __x86_indirect_thunk_rax;
 

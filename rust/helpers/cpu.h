@@ -23,4 +23,6 @@ struct oxbpf_cpu {
 	unsigned long jiffies_64;
 };
 
+void oxbpf_cpu_facts(struct oxbpf_cpu *cpu);
+
 #endif

@@ -9,8 +9,12 @@ use crate::jit::{
 };
 use crate::map::{ArrayLayout, Map};
 use crate::object::MapObject;
+use crate::prog::TAG_SIZE;
 use crate::sys::context::RunGuard;
-use crate::sys::params::{self, Jit};
+use crate::sys::cred::Cap;
+use crate::sys::ksym::Ksym;
+use crate::sys::params::{self, Harden, Jit};
+use crate::sys::random::unguessable;
 use crate::sys::run::{self, Interpreted, Outside};
 use crate::sys::shared::Shared;
 use crate::sys::text::{BaseSpec, Fixed, Patch, Text};
@@ -22,6 +26,8 @@ use kernel::sync::atomic::{Atomic, Relaxed};
 
 /// One function of a program in its machine code.
 pub(crate) struct Function {
+    /// The subprogram that it is. Those that all callers contain have none.
+    pub(crate) subprog: usize,
     /// Byte in the image.
     pub(crate) start: u32,
     /// Bytes.
@@ -30,6 +36,8 @@ pub(crate) struct Function {
 
 /// A compiled program.
 pub(crate) struct Compiled {
+    /// The functions' names, which go before the code.
+    names: KVec<Ksym>,
     text: Text,
     /// Its tail calls that are jumps, until they are handed to their arrays.
     patches: KVec<Patch>,
@@ -47,6 +55,45 @@ impl Compiled {
     pub(crate) fn address(&self, off: u32) -> usize {
         self.text.address(off)
     }
+
+    /// Puts the functions' names into the kernel's symbol table: `bpf_prog_`, the tag of each, and
+    /// the program's name or `F` for subprograms.
+    fn publish(&mut self, name: &[u8; 16], tags: &[[u8; TAG_SIZE]]) -> Result {
+        for function in &self.functions {
+            let name = match function.subprog {
+                0 => name.split(|c| *c == 0).next().unwrap_or(&[]),
+                _ => b"F",
+            };
+            let tag = tags.get(function.subprog).ok_or(EINVAL)?;
+            let text = symbol_name(tag, name)?;
+            let text = CStr::from_bytes_with_nul(&text).map_err(|_| EINVAL)?;
+            let start = self.text.address(function.start);
+            if let Some(symbol) = Ksym::new(start, function.len as usize, text) {
+                self.names.push(symbol, GFP_KERNEL_ACCOUNT)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name of a function, with a NUL behind it.
+fn symbol_name(tag: &[u8; TAG_SIZE], name: &[u8]) -> Result<KVec<u8>> {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+
+    let mut text = KVec::new();
+    text.extend_from_slice(b"bpf_prog_", GFP_KERNEL)?;
+    for byte in tag {
+        for digit in [byte >> 4, byte & 15] {
+            let digit = DIGITS.get(usize::from(digit)).copied().unwrap_or(b'?');
+            text.push(digit, GFP_KERNEL)?;
+        }
+    }
+    if !name.is_empty() {
+        text.push(b'_', GFP_KERNEL)?;
+        text.extend_from_slice(name, GFP_KERNEL)?;
+    }
+    text.push(0, GFP_KERNEL)?;
+    Ok(text)
 }
 
 /// What runs a program.
@@ -169,6 +216,21 @@ impl Engine {
         }
     }
 
+    /// Tells the kernel what the functions are called, unless programs are hardened: then nobody is
+    /// to know where they are. `tags` has one for each subprogram.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`
+    pub(super) fn publish(&mut self, name: &[u8; 16], tags: &[[u8; TAG_SIZE]]) -> Result {
+        match self {
+            Engine::Compiled(compiled) if params::harden() == Harden::Off => {
+                compiled.publish(name, tags)
+            }
+            Engine::Compiled(_) | Engine::Interpreter(_) => Ok(()),
+        }
+    }
+
     /// The machine code, if there is some.
     pub(super) fn compiled(&self) -> Option<&Compiled> {
         match self {
@@ -249,6 +311,15 @@ fn map_targets(maps: &[Shared<MapObject>]) -> Result<KVec<MapTarget>> {
     Ok(targets)
 }
 
+/// Are the constants of a program that the current task loads blinded?
+fn blinds() -> bool {
+    match params::harden() {
+        Harden::Off => false,
+        Harden::Unprivileged => !Cap::Bpf.held(),
+        Harden::All => true,
+    }
+}
+
 fn compile(verified: &VerifiedProg, maps: &[Shared<MapObject>]) -> Result<Compiled, Reason> {
     let maps = map_targets(maps).map_err(Failure::System)?;
     let (features, mitigations, variables) = machine();
@@ -257,6 +328,7 @@ fn compile(verified: &VerifiedProg, maps: &[Shared<MapObject>]) -> Result<Compil
         mitigations,
         align_stack: false,
         packet: Some(run::load_packet as usize as u64),
+        blind: blinds().then_some(&unguessable),
         variables,
         helper: &|id| helper_impl::address(id).map(|addr| addr as u64),
         maps: &maps,
@@ -269,6 +341,7 @@ fn compile(verified: &VerifiedProg, maps: &[Shared<MapObject>]) -> Result<Compil
     let functions = functions(&image).map_err(Failure::System)?;
     let (text, patches) = Text::place(&mut image).map_err(Reason::NoMemory)?;
     Ok(Compiled {
+        names: KVec::new(),
         text,
         patches,
         functions,
@@ -280,10 +353,19 @@ fn functions(image: &Image) -> Result<KVec<Function>> {
     let starts = image.subprogs();
     let end = u32::try_from(image.bytes().len()).map_err(|_| E2BIG)?;
     let mut functions = KVec::with_capacity(starts.len(), GFP_KERNEL)?;
-    for (i, &start) in starts.iter().enumerate() {
-        let next = starts.get(i.wrapping_add(1)).copied().unwrap_or(end);
+    for (subprog, &start) in starts.iter().enumerate() {
+        let next = starts.get(subprog.wrapping_add(1)).copied().unwrap_or(end);
+        // What is before the program's own code belongs to it.
+        let start = if subprog == 0 { 0 } else { start };
         let len = next.saturating_sub(start);
-        functions.push(Function { start, len }, GFP_KERNEL)?;
+        if len != 0 {
+            let function = Function {
+                subprog,
+                start,
+                len,
+            };
+            functions.push(function, GFP_KERNEL)?;
+        }
     }
     Ok(functions)
 }

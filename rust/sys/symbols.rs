@@ -88,6 +88,8 @@ symbols! {
     TEXT_MUTEX: variable text_mutex, "tail calls as direct jumps";
     ITS_THUNK: function its_static_thunk, "compiled tail calls on CPUs that mix up jump targets";
     RETURN_THUNK: variable x86_return_thunk, "compiling programs where returns need a thunk";
+    KSYM_ADD: function bpf_ksym_add, "names of programs in kallsyms";
+    KSYM_DEL: function bpf_ksym_del, "names of programs in kallsyms";
     TRACE_PRINTK: variable bpf_trace_printk, "the name before what programs print";
     SHOW_VALUE: function kallsyms_show_value, "showing kernel addresses and machine code";
     UNPRIVILEGED: variable sysctl_unprivileged_bpf_disabled, "programs and maps without CAP_BPF";

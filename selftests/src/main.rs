@@ -19,6 +19,7 @@ mod hooks;
 mod ids;
 mod info;
 mod insn;
+mod jit;
 mod kprobe;
 mod ktap;
 mod load;
@@ -49,6 +50,7 @@ const SUITES: &[Entry] = &[
     ("prog", prog::suite),
     ("release", release::suite),
     ("info", info::suite),
+    ("jit", jit::suite),
     ("caps", caps::suite),
     ("kprobe", kprobe::suite),
     ("hooks", hooks::suite),

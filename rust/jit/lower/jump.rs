@@ -166,8 +166,12 @@ impl Lower<'_> {
         Ok(cc(cond))
     }
 
-    /// Emits `cmp gpr, imm`.
+    /// Emits `cmp gpr, imm`; a blinded number goes through `TMP1`.
     pub(super) fn compare_imm(&mut self, w: Width, gpr: Gpr, imm: i32) -> Done {
+        if imm != 0 && self.blinds() {
+            self.load_blinded(TMP1, sext(imm))?;
+            return self.put(enc::rm_r(&inst::CMP_RM_R, w, gpr, TMP1));
+        }
         self.put(match i8::try_from(imm) {
             Ok(imm) => enc::rm_i8(&inst::CMP_RM_I8, w, gpr, imm),
             Err(_) => enc::rm_i32(&inst::CMP_RM_I32, w, gpr, imm),

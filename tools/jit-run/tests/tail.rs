@@ -236,6 +236,7 @@ fn sites() {
         per_cpu: None,
     }];
     let target = jit::Target {
+        blind: None,
         features: jit::Features::default(),
         mitigations: Mitigations::default(),
         align_stack: false,

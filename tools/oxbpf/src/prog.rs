@@ -136,6 +136,10 @@ pub struct ProgInfo {
     pub xlated: Vec<u8>,
     pub jited: Vec<u8>,
     pub map_ids: Vec<u32>,
+    /// Address of each function's machine code.
+    pub ksyms: Vec<u64>,
+    /// Bytes of each function's machine code.
+    pub func_lens: Vec<u32>,
     pub load_time: u64,
     pub verified_insns: u32,
 }
@@ -243,6 +247,12 @@ impl Prog {
             .u64(32, xlated.as_mut_ptr() as u64);
         ask.u32(52, map_ids.len() as u32)
             .u64(56, map_ids.as_mut_ptr() as u64);
+        let mut ksyms = vec![0u64; attr::get_u32(&b, 104) as usize];
+        let mut func_lens = vec![0u32; attr::get_u32(&b, 108) as usize];
+        ask.u32(104, ksyms.len() as u32)
+            .u32(108, func_lens.len() as u32)
+            .u64(112, ksyms.as_mut_ptr() as u64)
+            .u64(120, func_lens.as_mut_ptr() as u64);
         self.bpf.info(fd, ask.bytes())?;
         let b = ask.bytes();
         let mut tag = [0; 8];
@@ -256,6 +266,8 @@ impl Prog {
             xlated,
             jited,
             map_ids,
+            ksyms,
+            func_lens,
             load_time: attr::get_u64(b, 40),
             verified_insns: attr::get_u32(b, 216),
         })
