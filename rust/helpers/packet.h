@@ -18,8 +18,8 @@ static inline int oxbpf_skb_writable(struct sk_buff *skb, unsigned int len)
 {
 	int err;
 
-	/* No packet is so long; the kernel's own check wants to be spared the number. */
-	if (unlikely(len > INT_MAX))
+	/* No packet is so long, and a kernel that debugs its network warns of such a number. */
+	if (IS_ENABLED(CONFIG_DEBUG_NET) && len > INT_MAX)
 		return -EINVAL;
 	err = skb_ensure_writable(skb, len);
 	bpf_compute_data_pointers(skb);

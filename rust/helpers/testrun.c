@@ -3,8 +3,11 @@
  * What a loop that runs a program many times needs to know of its task.
  */
 
+#include <linux/bottom_half.h>
+#include <linux/filter.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/slab.h>
 #include <linux/thread_info.h>
 #include <linux/timekeeping.h>
 
@@ -12,6 +15,10 @@ const unsigned long *oxbpf_testrun_flags(unsigned long *mask);
 bool oxbpf_testrun_signal(void);
 void oxbpf_testrun_yield(void);
 u64 oxbpf_testrun_clock(void);
+void *oxbpf_testrun_alloc(void);
+void oxbpf_testrun_free(void *net);
+void oxbpf_testrun_enter(void *net);
+void oxbpf_testrun_exit(void *net);
 
 /* The current task's flags; a bit of mask is set when the loop should look around. */
 const unsigned long *oxbpf_testrun_flags(unsigned long *mask)
@@ -35,4 +42,36 @@ void oxbpf_testrun_yield(void)
 u64 oxbpf_testrun_clock(void)
 {
 	return ktime_get_ns();
+}
+
+/* What a program has around it where packets are: softirqs off, and a place to note redirects. */
+struct oxbpf_testrun {
+	struct bpf_net_context net;
+	struct bpf_net_context *set;
+};
+
+void *oxbpf_testrun_alloc(void)
+{
+	return kzalloc(sizeof(struct oxbpf_testrun), GFP_KERNEL);
+}
+
+void oxbpf_testrun_free(void *net)
+{
+	kfree(net);
+}
+
+void oxbpf_testrun_enter(void *net)
+{
+	struct oxbpf_testrun *t = net;
+
+	local_bh_disable();
+	t->set = bpf_net_ctx_set(&t->net);
+}
+
+void oxbpf_testrun_exit(void *net)
+{
+	struct oxbpf_testrun *t = net;
+
+	bpf_net_ctx_clear(t->set);
+	local_bh_enable();
 }

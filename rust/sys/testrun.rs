@@ -3,13 +3,63 @@
 //! Running a program many times, and for how long.
 
 use super::context::RunGuard;
+use core::ptr::NonNull;
 use kernel::prelude::*;
+use kernel::types::NotThreadSafe;
 
 unsafe extern "C" {
     fn oxbpf_testrun_flags(mask: *mut c_ulong) -> *const c_ulong;
     safe fn oxbpf_testrun_signal() -> bool;
     safe fn oxbpf_testrun_yield();
     safe fn oxbpf_testrun_clock() -> u64;
+    safe fn oxbpf_testrun_alloc() -> *mut c_void;
+    fn oxbpf_testrun_free(net: *mut c_void);
+    fn oxbpf_testrun_enter(net: *mut c_void);
+    fn oxbpf_testrun_exit(net: *mut c_void);
+}
+
+/// What programs have around them where packets are.
+///
+/// # Invariants
+///
+/// From `oxbpf_testrun_alloc`, and this object's alone.
+struct NetContext(NonNull<c_void>);
+
+impl NetContext {
+    fn new() -> Result<Self> {
+        // INVARIANT: allocated just now.
+        Ok(NetContext(
+            NonNull::new(oxbpf_testrun_alloc()).ok_or(ENOMEM)?,
+        ))
+    }
+
+    /// Softirqs are off, and redirects are noted here, while the result lives.
+    fn enter(&mut self) -> Entered<'_> {
+        // SAFETY: by the invariant it is there; `exit` follows before anything else is done with it,
+        // for it is borrowed until then.
+        unsafe { oxbpf_testrun_enter(self.0.as_ptr()) };
+        // INVARIANT: entered just now.
+        Entered(self, NotThreadSafe)
+    }
+}
+
+impl Drop for NetContext {
+    fn drop(&mut self) {
+        // SAFETY: by the invariant it is there, and nobody else's.
+        unsafe { oxbpf_testrun_free(self.0.as_ptr()) };
+    }
+}
+
+/// # Invariants
+///
+/// The current task has entered the context.
+struct Entered<'a>(&'a mut NetContext, NotThreadSafe);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        // SAFETY: by the invariant it was entered, by this task.
+        unsafe { oxbpf_testrun_exit(self.0 .0.as_ptr()) };
+    }
 }
 
 /// Something that wants the current task's attention can be seen in one load.
@@ -35,19 +85,21 @@ impl Attention {
     }
 }
 
-/// Calls `run` `times` times, at least once, under RCU with preemption off, and in between lets
-/// other tasks run. Returns its last result and the nanoseconds that one call took.
+/// Calls `run` `times` times, at least once, under RCU with softirqs and preemption off, and in
+/// between lets other tasks run. Returns its last result and the nanoseconds that one call took.
 ///
 /// # Errors
 ///
-/// `EINTR` when a signal comes before the last call.
+/// `EINTR` when a signal comes before the last call, `ENOMEM`.
 #[inline]
 pub(crate) fn repeat<F: FnMut(&RunGuard) -> u32>(times: u32, mut run: F) -> Result<(u32, u32)> {
     let times = times.max(1);
     let attention = Attention::of_current();
+    let mut net = NetContext::new()?;
     let mut spent = 0u64;
     let mut left = times;
     loop {
+        let entered = net.enter();
         let guard = RunGuard::enter();
         let start = oxbpf_testrun_clock();
         let mut value;
@@ -60,6 +112,7 @@ pub(crate) fn repeat<F: FnMut(&RunGuard) -> u32>(times: u32, mut run: F) -> Resu
         }
         spent = spent.saturating_add(oxbpf_testrun_clock().saturating_sub(start));
         drop(guard);
+        drop(entered);
         if left == 0 {
             let each = spent.checked_div(u64::from(times)).unwrap_or(0);
             return Ok((value, u32::try_from(each).unwrap_or(u32::MAX)));

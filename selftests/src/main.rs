@@ -26,6 +26,7 @@ mod load;
 mod map_types;
 mod maps;
 mod memory;
+mod packet;
 mod prog;
 mod release;
 mod run;
@@ -45,6 +46,7 @@ const SUITES: &[Entry] = &[
     ("ids", ids::suite),
     ("load", load::suite),
     ("run", run::suite),
+    ("packet", packet::suite),
     ("fixtures", fixtures::suite),
     ("tail", tail::suite),
     ("prog", prog::suite),

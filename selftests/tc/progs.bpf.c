@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Programs of the tc tests (selftests/vm/60-tc.py), loaded into oxbpf and in-tree alike.
+ * Programs of the tc tests (selftests/tc/scenes.py), loaded into oxbpf and in-tree alike.
  */
 #include <stddef.h>
 

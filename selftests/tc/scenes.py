@@ -1,0 +1,692 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Programs at queueing disciplines: the tc kinds, driven by an unmodified tc, on veth pairs.
+
+Each scene is played twice where that makes sense: with in-tree's kind bpf and with kind oxbpf. What
+came of the packets must be the same.
+"""
+
+import json
+import os
+import re
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+TOP = os.environ["OXBPF_TOP"]
+BUILD = os.environ["OXBPF_BUILD"]
+MODULE = os.environ["OXBPF_MODULE"]
+PROGS = os.path.join(BUILD, "selftests", "tc.bpf.o")
+PRELOAD = os.path.join(BUILD, "preload", "liboxbpf_preload.so")
+os.environ["TC_LIB_DIR"] = os.path.join(BUILD, "iproute2")
+
+DROP_PORT = 7777
+KINDS = ("bpf", "oxbpf")
+
+
+def sh(cmd, ns=None, ok=True, env=None):
+    """Runs a command (in a namespace); its output. ok: it must succeed; None: whatever it does."""
+    if ns:
+        cmd = f"ip netns exec {ns} {cmd}"
+    p = subprocess.run(
+        cmd, shell=True, capture_output=True, text=True, timeout=60, env={**os.environ, **(env or {})}
+    )
+    if ok is not None and (p.returncode == 0) != ok:
+        raise AssertionError(f"{cmd}: status {p.returncode}\n{p.stdout}{p.stderr}")
+    return p.stdout + p.stderr
+
+
+def bpftool(args):
+    """What bpftool says of oxbpf's objects."""
+    return json.loads(sh(f"bpftool -j {args}", env={"LD_PRELOAD": PRELOAD}))
+
+
+ADDRS = (
+    ("a", "va", "02:00:00:00:00:01", "10.0.0.1/24"),
+    ("b", "vb", "02:00:00:00:00:02", "10.0.0.2/24"),
+    ("b", "wb", "02:00:00:00:00:03", "10.0.1.1/24"),
+    ("c", "wc", "02:00:00:00:00:04", "10.0.1.2/24"),
+)
+
+
+class Net:
+    """Namespaces a, b and c: a and b are joined, and b and c. Made once; a scene begins without
+    any queueing discipline. Processes are slow in the test machine, so there are few of them."""
+
+    there = False
+
+    @classmethod
+    def make(cls):
+        if cls.there:
+            return
+        batch = ["netns add a", "netns add b", "netns add c"]
+        batch.append("link add va netns a type veth peer name vb netns b")
+        batch.append("link add wb netns b type veth peer name wc netns c")
+        script = "printf '%s\\n' " + " ".join(f"'{line}'" for line in batch) + " | ip -batch -"
+        for ns in "abc":
+            lines = ["link set lo up"]
+            for where, dev, mac, addr in ADDRS:
+                if where == ns:
+                    lines.append(f"link set {dev} address {mac}")
+                    lines.append(f"addr add {addr} dev {dev}")
+            text = " ".join(f"'{line}'" for line in lines)
+            script += f" && printf '%s\\n' {text} | ip -n {ns} -batch -"
+        sh(script)
+        for ns, dev, _, _ in ADDRS:
+            in_ns(ns, lambda d=dev: no_ipv6(d))
+        script = "true"
+        for ns in "abc":
+            lines = [f"link set {dev} up" for where, dev, _, _ in ADDRS if where == ns]
+            if ns == "a":
+                lines.append("neigh add 10.0.0.2 lladdr 02:00:00:00:00:02 dev va")
+            if ns == "b":
+                lines.append("neigh add 10.0.0.1 lladdr 02:00:00:00:00:01 dev vb")
+            text = " ".join(f"'{line}'" for line in lines)
+            script += f" && printf '%s\\n' {text} | ip -n {ns} -batch -"
+        sh(script)
+        cls.there = True
+
+    @classmethod
+    def drop(cls):
+        sh("ip netns del a; ip netns del b; ip netns del c", ok=None)
+        cls.there = False
+
+    def __enter__(self):
+        Net.make()
+        sh("tc qdisc add dev vb clsact", "b")
+        return self
+
+    def __exit__(self, *_):
+        sh("ip netns exec b tc qdisc del dev vb clsact", ok=None)
+
+
+def no_ipv6(dev):
+    """No packets but those of the scenes."""
+    with open(f"/proc/sys/net/ipv6/conf/{dev}/disable_ipv6", "w", encoding="ascii") as f:
+        f.write("1")
+
+
+def in_ns(ns, f):
+    """Calls f in a thread of that namespace (by way of a descriptor, which setns takes)."""
+    box = {}
+
+    def run():
+        try:
+            with open(f"/var/run/netns/{ns}", "rb") as fd:
+                os.setns(fd.fileno(), 0x40000000)
+            box["value"] = f()
+        except BaseException as e:  # handed to whoever waits
+            box["error"] = e
+
+    t = threading.Thread(target=run)
+    t.start()
+    t.join(60)
+    if "error" in box:
+        raise box["error"]
+    return box.get("value")
+
+
+def filter_add(kind, dev, where, section, ns="b", more="da", verb="add"):
+    """tc filter add for a program of the test object."""
+    return sh(f"tc filter {verb} dev {dev} {where} {kind} {more} obj {PROGS} sec t/{section}", ns)
+
+
+def udp(ns="a", dst="10.0.0.2", port=5000, data=b"x", tos=0):
+    """Sends one datagram."""
+
+    def send():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
+            s.sendto(data, (dst, port))
+
+    in_ns(ns, send)
+
+
+def receiver(ns, port, addr="0.0.0.0"):
+    """A UDP socket in the namespace."""
+
+    def make():
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.bind((addr, port))
+        s.settimeout(2)
+        return s
+
+    return in_ns(ns, make)
+
+
+def sniffer(ns, dev):
+    """A packet socket that sees all of a device's packets."""
+
+    def make():
+        s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        s.bind((dev, 0))
+        s.settimeout(0.5)
+        return s
+
+    return in_ns(ns, make)
+
+
+def frames(sniff, want=None, wait=1.0):
+    """The IPv4 frames that came (that `want` takes)."""
+    out = []
+    end = time.time() + wait
+    while time.time() < end:
+        try:
+            f = sniff.recv(65536)
+        except TimeoutError:
+            break
+        if f[12:14] == b"\x08\x00" and (want is None or want(f)):
+            out.append(f)
+    return out
+
+
+def drain(sock):
+    """All datagrams that are there."""
+    out = []
+    sock.settimeout(0.3)
+    try:
+        while True:
+            out.append(sock.recv(65536))
+    except TimeoutError:
+        return out
+
+
+def htb_counts(dev, ns):
+    """Packets per class."""
+    text = sh(f"tc -s -j class show dev {dev}", ns)
+    return {c["handle"]: c["stats"]["packets"] for c in json.loads(text)}
+
+
+# The scenes. Each returns what both kinds must agree on.
+
+
+def scene_htb(kind, section, more):
+    with Net():
+        lines = ["qdisc replace dev va root handle 1: htb default 30"]
+        lines += [f"class add dev va parent 1: classid 1:{c} htb rate 100mbit" for c in (10, 20, 30)]
+        text = " ".join(f"'{line}'" for line in lines)
+        sh(f"printf '%s\\n' {text} | ip netns exec a tc -batch -")
+        sh(f"tc filter add dev va parent 1: {kind} {more} obj {PROGS} sec t/{section}", "a")
+        for tos, times in ((0x10, 3), (0x08, 5), (0x00, 7)):
+            for _ in range(times):
+                udp(tos=tos)
+        counts = htb_counts("va", "a")
+        got = tuple(counts[f"1:{c}"] for c in ("10", "20", "30"))
+        sh("tc qdisc del dev va root", "a")
+        assert got == (3, 5, 7), got
+        return got
+
+
+def scene_drop(kind):
+    with Net():
+        filter_add(kind, "vb", "ingress", "drop_port")
+        kept, dropped = receiver("b", 5000), receiver("b", DROP_PORT)
+        for _ in range(5):
+            udp(port=DROP_PORT)
+            udp(port=5000)
+        got = len(drain(kept)), len(drain(dropped))
+        assert got == (5, 0), got
+        sh("tc filter del dev vb ingress", "b")
+        udp(port=DROP_PORT)
+        assert len(drain(dropped)) == 1, "still dropped without the filter"
+        return got
+
+
+def flows(kind):
+    """The flow counter's map, of the newest program that has one."""
+    tool = bpftool if kind == "oxbpf" else lambda a: json.loads(sh(f"bpftool -j {a}"))
+    maps = [m for m in tool("map show") if m.get("name") == "flows"]
+    out = {}
+    for e in tool(f"map dump id {max(m['id'] for m in maps)}"):
+        if "formatted" in e:
+            k, v = e["formatted"]["key"], e["formatted"]["value"]
+            key = (k["saddr"], k["daddr"], k["sport"], k["dport"], k["proto"])
+            out[key] = (v["packets"], v["bytes"])
+        else:
+            raw = bytes(int(x, 16) for x in e["key"])
+            val = bytes(int(x, 16) for x in e["value"])
+            out[struct.unpack("=IIHHI", raw)] = struct.unpack("=QQ", val)
+    return out
+
+
+def scene_flows(kind):
+    with Net():
+        filter_add(kind, "vb", "ingress", "count_flow")
+        s = receiver("b", 5000)
+
+        def send():
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as c:
+                c.bind(("10.0.0.1", 4444))
+                for n in range(20):
+                    c.sendto(b"y" * n, ("10.0.0.2", 5000 + n % 2))
+
+        in_ns("a", send)
+        time.sleep(0.3)
+        got = flows(kind)
+        s.close()
+        udp_flows = {k: v for k, v in got.items() if k[4] == 17}
+        assert sorted(v[0] for v in udp_flows.values()) == [10, 10], got
+        assert sum(v[1] for v in udp_flows.values()) == 20 * 42 + sum(range(20)), got
+        return udp_flows
+
+
+def tcp_transfer(size=300000, to=9000, real=9001):
+    """A TCP connection from a to b; what came there and back."""
+    data = os.urandom(size)
+    got = bytearray()
+    listener = in_ns("b", lambda: socket.create_server(("10.0.0.2", real)))
+    listener.settimeout(10)
+
+    def serve():
+        conn, _ = listener.accept()
+        with conn:
+            conn.settimeout(10)
+            while len(got) < size:
+                piece = conn.recv(65536)
+                if not piece:
+                    break
+                got.extend(piece)
+            conn.sendall(bytes(got[:1000]))
+
+    t = threading.Thread(target=serve)
+    t.start()
+
+    def client():
+        with socket.create_connection(("10.0.0.2", to), 10) as c:
+            c.sendall(data)
+            back = bytearray()
+            while len(back) < 1000:
+                piece = c.recv(4096)
+                if not piece:
+                    break
+                back.extend(piece)
+            return bytes(back)
+
+    back = in_ns("a", client)
+    t.join(10)
+    listener.close()
+    assert bytes(got) == data, f"{len(got)} of {size} bytes"
+    assert back == data[:1000], "the answer"
+
+
+def scene_mangle(kind):
+    with Net():
+        filter_add(kind, "vb", "ingress", "port_in")
+        filter_add(kind, "vb", "egress", "port_out")
+        tcp_transfer()
+        # The mangling did it: without it nobody answers there.
+        sh("tc filter del dev vb ingress", "b")
+        try:
+            in_ns("a", lambda: socket.create_connection(("10.0.0.2", 9000), 3).close())
+        except (ConnectionRefusedError, TimeoutError, BlockingIOError):
+            return True
+        raise AssertionError("a connection without the filter")
+
+
+def scene_unclone(kind):
+    """Who listens to the device sees the packet as it came, though the program writes to it."""
+    with Net():
+        filter_add(kind, "vb", "ingress", "write_ttl")
+        sniff = sniffer("b", "vb")
+        s = receiver("b", 5000)
+        in_ns("b", lambda: s.setsockopt(socket.IPPROTO_IP, 12, 1))  # IP_RECVTTL
+        s.settimeout(2)
+        udp(port=5000)
+        _, ancillary, _, _ = s.recvmsg(100, 100)
+        ttl = struct.unpack("=i", ancillary[0][2])[0]
+        seen = [f[22] for f in frames(sniff, lambda f: f[23] == 17)]
+        assert (ttl, seen) == (33, [64]), (ttl, seen)
+        return ttl, seen
+
+
+def set_config(ifindex, kind):
+    """The ifindex that the newest loaded programs redirect to."""
+    env = {"LD_PRELOAD": PRELOAD} if kind == "oxbpf" else {}
+    maps = json.loads(sh("bpftool -j map show", env=env))
+    number = max(m["id"] for m in maps if m.get("name") == "config")
+    value = " ".join(str(b) for b in struct.pack("=I", ifindex))
+    sh(f"bpftool map update id {number} key 0 0 0 0 value {value}", env=env)
+
+
+def ifindex(ns, dev):
+    return json.loads(sh(f"ip -n {ns} -j link show {dev}"))[0]["ifindex"]
+
+
+def scene_redirect(kind, section, where, sniff_ns, sniff_dev, to):
+    with Net():
+        filter_add(kind, "vb", where, section)
+        set_config(ifindex("b", to), kind)
+        sniff = sniffer(sniff_ns, sniff_dev)
+        for n in range(4):
+            udp(port=6000, data=b"redirected %d" % n)
+        # The ports and the addresses are always the same, but the source port and the identifier.
+        got = frames(sniff, lambda f: f[23] == 17 and f[36:38] == b"\x17\x70")
+        payload = [f[:14] + f[42:] for f in got]
+        assert len(payload) == 4, payload
+        return payload
+
+
+# Loads the parser, attaches it with tc and keeps it: an array of programs is emptied when the last
+# descriptor of it goes. Its bpf(2) calls are libbpf's, which the preload library turns.
+HOLDER = """
+import ctypes, os, subprocess, sys
+lib = ctypes.CDLL("libbpf.so.1")
+for f in ("open_file", "next_program", "find_program_by_name"):
+    getattr(lib, "bpf_object__" + f).restype = ctypes.c_void_p
+kind, path = sys.argv[1:]
+obj = ctypes.c_void_p(lib.bpf_object__open_file(path.encode(), None))
+p = lib.bpf_object__next_program(obj, None)
+while p:
+    lib.bpf_program__set_type(ctypes.c_void_p(p), 3)
+    p = lib.bpf_object__next_program(obj, ctypes.c_void_p(p))
+assert lib.bpf_object__load(obj) == 0
+first = ctypes.c_void_p(lib.bpf_object__find_program_by_name(obj, b"parse_l2"))
+fd = lib.bpf_program__fd(first)
+os.environ.pop("LD_PRELOAD", None)
+if kind == "bpf":
+    # ip netns exec hides the one in /sys.
+    subprocess.run("mkdir -p /tmp/pins && mount -t bpf bpf /tmp/pins", shell=True, check=True)
+    pin = "/tmp/pins/parser"
+    assert lib.bpf_program__pin(first, pin.encode()) == 0
+    how = "object-pinned " + pin
+else:
+    os.set_inheritable(fd, True)
+    how = "fd %d" % fd
+subprocess.run(f"tc filter add dev vb ingress {kind} da {how}".split(), check=True, close_fds=False)
+if kind == "bpf":
+    os.unlink(pin)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def scene_parser(kind):
+    """A parser in three programs, by tail calls: link layer, network layer, transport."""
+    with Net():
+        obj = os.path.join(BUILD, "selftests", "parser.bpf.o")
+        env = {**os.environ, **({"LD_PRELOAD": PRELOAD} if kind == "oxbpf" else {})}
+        holder = subprocess.Popen(
+            ["ip", "netns", "exec", "b", "python3", "-c", HOLDER, kind, obj],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True,
+        )
+        try:
+            assert holder.stdout.readline() == "ready\n", "not loaded"
+            socks = [receiver("b", p) for p in (5000, 5001, DROP_PORT)]
+            for port, times in ((5000, 3), (5001, 2), (DROP_PORT, 4)):
+                for _ in range(times):
+                    udp(port=port)
+            got = [len(drain(s)) for s in socks]
+            counts = []
+            env = {"LD_PRELOAD": PRELOAD} if kind == "oxbpf" else {}
+            maps = json.loads(sh("bpftool -j map show", env=env))
+            number = max(m["id"] for m in maps if m.get("name") == "seen")
+            for e in json.loads(sh(f"bpftool -j map dump id {number}", env=env)):
+                counts.append(struct.unpack("=Q", bytes(int(x, 16) for x in e["value"]))[0])
+        finally:
+            holder.communicate("")
+        # link layer: ARP may be among it; then IP, UDP, and what was dropped
+        assert got == [3, 2, 0] and counts[0] >= 9 and counts[1:] == [9, 9, 4], (got, counts)
+        # Now the array is empty, and where a jump fails the parser drops.
+        udp(port=5000)
+        assert drain(socks[0]) == [], "after the last descriptor went"
+        return got, counts[1:]
+
+
+RESULTS = range(-1, 9)
+
+
+def scene_results(kind):
+    """What each result of an action does to the packet that it is for."""
+    with Net():
+        sh(
+            f"tc filter add dev vb ingress matchall action {kind} obj {PROGS} sec t/result "
+            "action drop",
+            "b",
+        )
+        socks = {r: receiver("b", DROP_PORT + 1 + r) for r in RESULTS if r not in (1, 6)}
+        for r in socks:
+            udp(port=DROP_PORT + 1 + r, data=b"%d" % r)
+        return {r: len(drain(s)) for r, s in socks.items()}
+
+
+# What has no counterpart to compare with.
+
+
+def test_lifecycle():
+    """Add, show, replace, delete; many filters; the handle and the errors."""
+    with Net():
+        before = len(bpftool("prog show"))
+        for n in range(1, 11):
+            filter_add("oxbpf", "vb", f"ingress prio 7 handle {n}", "count_flow")
+        shown = json.loads(sh("tc -j filter show dev vb ingress", "b"))
+        handles = [f["options"]["handle"] for f in shown if "options" in f]
+        assert sorted(int(h, 0) for h in handles) == list(range(1, 11)), handles
+        assert len(bpftool("prog show")) == before + 10, "the filters hold their programs"
+        ids = {p["id"] for p in bpftool("prog show")}
+        assert {f["options"]["id"] for f in shown if "options" in f} <= ids
+        filter_add("oxbpf", "vb", "ingress prio 7 handle 3", "drop_port", verb="replace")
+        shown = json.loads(sh("tc -j filter show dev vb ingress", "b"))
+        names = {int(f["options"]["handle"], 0): f["options"]["bpf_name"] for f in shown if "options" in f}
+        assert names[3].endswith("[t/drop_port]") and names[4].endswith("[t/count_flow]"), names
+        text = sh(
+            f"tc filter add dev vb ingress prio 7 handle 3 oxbpf da obj {PROGS} sec t/drop_port",
+            "b", ok=False,
+        )
+        assert "File exists" in text or "exist" in text, text
+        sh("tc filter del dev vb ingress prio 7 handle 3 oxbpf", "b")
+        text = sh("tc filter del dev vb ingress prio 7 handle 3 oxbpf", "b", ok=False)
+        sh("tc filter add dev vb ingress oxbpf da fd 0", "b", ok=False)
+        sh(f"tc filter add dev vb ingress oxbpf skip_sw da obj {PROGS} sec t/count_flow", "b", ok=False)
+        assert "in use" in sh("rmmod oxbpf", ok=False), "rmmod with filters"
+        sh("tc filter del dev vb ingress", "b")
+        for _ in range(50):
+            if len(bpftool("prog show")) == before:
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"programs stay: {bpftool('prog show')}")
+
+
+def test_block():
+    """A shared block: one filter for two devices."""
+    with Net():
+        sh("tc qdisc del dev vb clsact", "b")
+        sh("tc qdisc add dev vb ingress_block 7 clsact", "b")
+        sh("tc qdisc add dev wb ingress_block 7 clsact", "b")
+        sh(f"tc filter add block 7 oxbpf da obj {PROGS} sec t/drop_port", "b")
+        socks = receiver("b", DROP_PORT), receiver("b", 5000)
+        udp("a", "10.0.0.2", DROP_PORT)
+        udp("c", "10.0.1.1", DROP_PORT)
+        udp("a", "10.0.0.2", 5000)
+        udp("c", "10.0.1.1", 5000)
+        got = [len(drain(s)) for s in socks]
+        sh("tc qdisc del dev wb clsact", "b")
+        assert got == [0, 2], got
+
+
+def test_actions():
+    """The action as an object of its own: shared, shown, replaced, deleted."""
+    with Net():
+        before = len(bpftool("prog show"))
+        sh(f"tc actions add action oxbpf obj {PROGS} sec t/drop_port index 11", "b")
+        sh("tc filter add dev vb ingress matchall action oxbpf index 11", "b")
+        s = receiver("b", DROP_PORT)
+        udp(port=DROP_PORT)
+        assert drain(s) == [], "not dropped"
+        text = sh("tc -s actions show action oxbpf", "b")
+        assert "index 11" in text and "ref 2" in text and "t/drop_port" in text, text
+        assert re.search(r"Sent \d+ bytes [1-9]\d* pkt \(dropped 1", text), text
+        sh(f"tc actions replace action oxbpf obj {PROGS} sec t/count_flow index 11", "b")
+        udp(port=DROP_PORT)
+        assert len(drain(s)) == 1, "the replaced program still drops"
+        sh("tc actions del action oxbpf index 11", "b", ok=False)
+        sh("tc filter del dev vb ingress", "b")
+        sh("tc actions del action oxbpf index 11", "b", ok=None)
+        time.sleep(0.5)
+        assert len(bpftool("prog show")) == before, "the program stays"
+
+
+def test_bpf_name():
+    """With tc_bpf=1 the stock tc's own kind bpf runs on oxbpf."""
+    Net.drop()
+    sh("rmmod oxbpf")
+    sh("rmmod cls_bpf; rmmod act_bpf", ok=None)
+    try:
+        sh(f"insmod {MODULE} tc_bpf=1")
+        with Net():
+            sh(
+                f"tc filter add dev vb ingress bpf da obj {PROGS} sec t/drop_port",
+                "b", env={"LD_PRELOAD": PRELOAD},
+            )
+            s = receiver("b", DROP_PORT)
+            udp(port=DROP_PORT)
+            assert drain(s) == [], "not dropped"
+            assert [p for p in bpftool("prog show") if p.get("name") == "drop_port"], "not ours"
+    finally:
+        Net.drop()
+        for _ in range(50):
+            if "in use" not in sh("rmmod oxbpf", ok=None):
+                break
+            time.sleep(0.1)
+        sh(f"insmod {MODULE}")
+
+
+def test_busy(seconds=20):
+    """A TCP transfer goes on while the filters at it are replaced and deleted."""
+    with Net():
+        stop = threading.Event()
+        errors = []
+        rounds = [0]
+
+        def churn():
+            try:
+                while not stop.is_set():
+                    for where in ("ingress", "egress"):
+                        filter_add("oxbpf", "vb", f"{where} prio 3 handle 1", "count_flow", verb="replace")
+                    if rounds[0] % 3 == 2:
+                        sh("tc filter del dev vb ingress prio 3", "b")
+                    rounds[0] += 1
+            except AssertionError as e:
+                errors.append(e)
+
+        t = threading.Thread(target=churn)
+        t.start()
+        end = time.time() + seconds
+        transfers = 0
+        while time.time() < end:
+            tcp_transfer(200000, 9001, 9001)
+            transfers += 1
+        stop.set()
+        t.join()
+        if errors:
+            raise errors[0]
+        print(f"# {rounds[0]} rounds of replacing, {transfers} transfers")
+        assert rounds[0] > 3 and transfers > 3
+
+
+def test_removal():
+    """Devices and namespaces go while their filters run; nothing stays."""
+    before = len(bpftool("prog show"))
+    for _ in range(2):
+        Net.drop()
+        with Net():
+            sh("tc qdisc add dev wb clsact", "b")
+            for dev in ("vb", "wb"):
+                filter_add("oxbpf", dev, "ingress", "count_flow")
+                filter_add("oxbpf", dev, "egress", "count_flow")
+                sh(f"tc filter add dev {dev} ingress matchall action oxbpf obj {PROGS} sec t/count_flow", "b")
+            stop = threading.Event()
+
+            def flood():
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+                    while not stop.is_set():
+                        try:
+                            s.sendto(b"z" * 100, ("10.0.0.2", 5000))
+                        except OSError:
+                            time.sleep(0.01)
+
+            t = threading.Thread(target=lambda: in_ns("a", flood))
+            t.start()
+            time.sleep(0.2)
+            sh("ip -n b link del vb")
+            sh("ip netns del b")
+            time.sleep(0.2)
+            stop.set()
+            t.join()
+    Net.drop()
+    for _ in range(100):
+        if len(bpftool("prog show")) == before:
+            break
+        time.sleep(0.1)
+    assert len(bpftool("prog show")) == before, bpftool("prog show")
+    sh("rmmod oxbpf")
+    sh(f"insmod {MODULE}")
+
+
+def both(scene, *args):
+    """The scene with either kind gives the same."""
+    got = {kind: scene(kind, *args) for kind in KINDS}
+    assert got["bpf"] == got["oxbpf"], got
+
+
+TESTS = [
+    ("tos into htb classes, by result", lambda: both(scene_htb, "tos_class", "")),
+    ("tos into htb classes, by tc_classid", lambda: both(scene_htb, "tos_class_da", "da classid 1:1")),
+    ("drop by port", lambda: both(scene_drop)),
+    ("flow counter", lambda: both(scene_flows)),
+    ("a TCP connection through mangled ports", lambda: both(scene_mangle)),
+    ("a packet that others see is not written to", lambda: both(scene_unclone)),
+    (
+        "redirect to another device",
+        lambda: both(scene_redirect, "redirect_out", "ingress", "c", "wc", "wb"),
+    ),
+    (
+        "redirect into another device",
+        lambda: both(scene_redirect, "redirect_in", "ingress", "b", "wb", "wb"),
+    ),
+    (
+        "a copy to another device",
+        lambda: both(scene_redirect, "clone_out", "ingress", "c", "wc", "wb"),
+    ),
+    (
+        "redirect to a device's peer",
+        lambda: both(scene_redirect, "redirect_peer", "ingress", "c", "wc", "wb"),
+    ),
+    ("parser in tail calls", lambda: both(scene_parser)),
+    ("results of an action", lambda: both(scene_results)),
+    ("filters come, are shown and replaced, and go", test_lifecycle),
+    ("a shared block", test_block),
+    ("actions as objects", test_actions),
+    ("kind bpf on oxbpf", test_bpf_name),
+    ("replace and delete under traffic", test_busy),
+    ("devices and namespaces go", test_removal),
+]
+
+
+def main():
+    """Prints KTAP."""
+    sh("modprobe -a veth sch_ingress sch_htb cls_matchall act_gact cls_bpf act_bpf", ok=None)
+    wanted = sys.argv[1:]
+    tests = [t for t in TESTS if not wanted or any(w in t[0] for w in wanted)]
+    print("KTAP version 1")
+    print(f"1..{len(tests)}")
+    failed = 0
+    for number, (name, run) in enumerate(tests, 1):
+        try:
+            start = time.time()
+            run()
+            print(f"# {time.time() - start:.1f} s")
+            print(f"ok {number} {name}", flush=True)
+        except Exception as e:  # each is a verdict
+            failed += 1
+            for line in f"{type(e).__name__}: {e}".splitlines():
+                print(f"# {line}")
+            print(f"not ok {number} {name}", flush=True)
+    Net.drop()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
