@@ -12,7 +12,8 @@
  *   prog TYPE FLAGS ATTACH_TYPE RESULT RESULT_UNPRIV NEEDS_BTF
  *   err TEXT            (may be absent; tabs separate parts)
  *   err_unpriv TEXT     (may be absent)
- *   ret VALUE...        (expected return values, one a run)
+ *   run VALUE VALUE DATA  (a run: what it returns, what it does for unprivileged loaders if not
+ *                          0, and the packet)
  *   map SLOT KIND       (one for each map reference)
  *   insns HEX           (16 hex digits an instruction, bytes in memory order)
  */
@@ -71,12 +72,12 @@ int main(void)
 		       t->func_info_cnt || t->kfunc || t->fixup_kfunc_btf_id[0].kfunc);
 		text("err", t->errstr);
 		text("err_unpriv", t->errstr_unpriv);
-		printf("ret");
-		if (!t->runs)
-			printf(" %u", t->retval);
-		for (int i = 0; i < t->runs && i < MAX_TEST_RUNS; i++)
-			printf(" %u", t->retvals[i].retval);
-		printf("\n");
+		for (int i = 0; i < (t->runs ? t->runs : 1) && i < MAX_TEST_RUNS; i++) {
+			printf("run %u %u ", t->retvals[i].retval, t->retvals[i].retval_unpriv);
+			for (int j = 0; j < TEST_DATA_LEN; j++)
+				printf("%02x", t->retvals[i].data[j]);
+			printf("\n");
+		}
 		maps("hash_8b", t->fixup_map_hash_8b);
 		maps("hash_48b", t->fixup_map_hash_48b);
 		maps("hash_16b", t->fixup_map_hash_16b);

@@ -63,6 +63,12 @@ pub fn facts(kind: &str) -> Option<MapFacts> {
             wronly_prog: true,
             ..array(48)
         },
+        "ringbuf" => MapFacts {
+            ty: MapType::Ringbuf,
+            key_size: 0,
+            max_entries: 4096,
+            ..hash(0)
+        },
         "prog1" => MapFacts {
             ty: MapType::ProgArray,
             max_entries: 4,

@@ -34,6 +34,17 @@ impl Expect {
     }
 }
 
+/// One run of an accepted program.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// What it returns.
+    pub value: u32,
+    /// What it returns when an unprivileged loader loaded it.
+    pub value_unpriv: u32,
+    /// The packet.
+    pub packet: Vec<u8>,
+}
+
 /// One test.
 #[derive(Clone, Debug, Default)]
 pub struct Test {
@@ -57,8 +68,8 @@ pub struct Test {
     pub err: Option<String>,
     /// Log text for others.
     pub err_unpriv: Option<String>,
-    /// Return values, one a run.
-    pub retvals: Vec<u32>,
+    /// Runs.
+    pub runs: Vec<Run>,
     /// Map references: slot and kind.
     pub maps: Vec<(usize, String)>,
     /// The program.
@@ -69,15 +80,34 @@ fn unescape(s: &str) -> String {
     s.replace("\\n", "\n")
 }
 
-fn insns(hex: &str) -> Option<Vec<RawInsn>> {
+fn bytes(hex: &str) -> Option<Vec<u8>> {
     let digit = |c: u8| (c as char).to_digit(16).map(|d| d as u8);
     let mut bytes = Vec::with_capacity(hex.len() / 2);
     for pair in hex.as_bytes().chunks(2) {
         let &[h, l] = pair else { return None };
         bytes.push((digit(h)? << 4) | digit(l)?);
     }
+    Some(bytes)
+}
+
+/// `VALUE VALUE DATA`; 0 for the second means the same as the first.
+fn run(text: &str) -> Option<Run> {
+    let mut words = text.split(' ');
+    let value = words.next()?.parse().ok()?;
+    let value_unpriv = match words.next()?.parse().ok()? {
+        0 => value,
+        other => other,
+    };
+    Some(Run {
+        value,
+        value_unpriv,
+        packet: bytes(words.next()?)?,
+    })
+}
+
+fn insns(hex: &str) -> Option<Vec<RawInsn>> {
     Some(
-        bytes
+        bytes(hex)?
             .chunks_exact(8)
             .map(|b| RawInsn {
                 code: b[0],
@@ -117,12 +147,7 @@ pub fn tests(text: &str) -> Result<Vec<Test>, String> {
             }
             "err" => t.err = Some(unescape(rest)),
             "err_unpriv" => t.err_unpriv = Some(unescape(rest)),
-            "ret" => {
-                t.retvals = rest
-                    .split_whitespace()
-                    .map(|w| w.parse().map_err(|_| bad()))
-                    .collect::<Result<_, _>>()?;
-            }
+            "run" => t.runs.push(run(rest).ok_or_else(bad)?),
             "map" => {
                 let (slot, kind) = rest.split_once(' ').ok_or_else(bad)?;
                 t.maps

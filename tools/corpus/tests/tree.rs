@@ -46,7 +46,10 @@ fn kernel_tree_agrees() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&run.stdout);
-    for line in said.lines().filter(|l| l.contains(" run: ")) {
+    for line in said
+        .lines()
+        .filter(|l| l.contains(" run: ") || l.contains("difference"))
+    {
         eprintln!("{line}");
     }
     assert!(run.status.success(), "{said}");
