@@ -84,6 +84,7 @@ impl Head {
         self.last.get().cast()
     }
 
+    #[cfg_attr(oxbpf_no_grace, allow(dead_code))]
     fn rcu(&self) -> *mut bindings::callback_head {
         self.last.get().cast()
     }
