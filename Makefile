@@ -14,7 +14,7 @@ $(foreach v,CACHE KVER KDIR V JOBS MINUTES CASE,$(if $($(v)),,$(eval unexport $(
 
 S := scripts
 
-.PHONY: all help setup module user run test check test-host test-vm test-debug fuzz bench bench-check vm clean
+.PHONY: all help setup module user run test check test-host test-vm test-release test-debug fuzz bench bench-check vm clean
 
 all: module
 
@@ -45,6 +45,10 @@ test-host: setup
 ## test-vm: the selftests in the VM
 test-vm: setup
 	@$(S)/test vm
+
+## test-release: a module without grace periods must not survive what the real one does
+test-release: setup
+	@$(S)/test release
 
 ## test-debug: the selftests under KASAN, lockdep, kmemleak; builds that kernel once (20 min)
 test-debug: setup
