@@ -186,6 +186,10 @@ struct LoadEnv {
 impl LoadEnv {
     /// Takes the maps of a counted `fd_array` in.
     fn take_array(&mut self, count: u32, log: &mut Log) -> Result {
+        if count >= u32::MAX / 4 {
+            log.line(format_args!("fd_array_cnt is too big ({count})"));
+            return Err(EINVAL);
+        }
         for i in 0..count {
             let fd = self.array_fd(u64::from(i))?;
             match self.use_map_fd(fd) {
