@@ -8,7 +8,8 @@ use crate::ktap::Suite;
 use oxbpf::{Bpf, Errno, MapSpec, MapType, ProgSpec, ProgType};
 use std::fs;
 
-const SYSCTL: &str = "/proc/sys/kernel/unprivileged_bpf_disabled";
+/// Who may use bpf(2) without capabilities: 0 all, 2 nobody.
+pub const SYSCTL: &str = "/proc/sys/kernel/unprivileged_bpf_disabled";
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
@@ -16,7 +17,7 @@ const CAP_BPF: u32 = 39;
 
 /// Runs `f` in a child whose user is nobody and whose capabilities are `caps` only; returns what
 /// it returned (0 to 255).
-fn as_nobody(caps: &[u32], f: impl Fn() -> u8) -> Result<u8, String> {
+pub fn as_nobody(caps: &[u32], f: impl Fn() -> u8) -> Result<u8, String> {
     let mask = caps.iter().fold(0u64, |m, c| m | (1 << c));
     // SAFETY: the child makes system calls, calls `f` and leaves by _exit; the parent waits.
     unsafe {

@@ -4,6 +4,14 @@
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
+/// How often to do what is done often only for volume: `count`, or `OXBPF_VOLUME` per cent of it, as
+/// the debug kernel is slow; once at least.
+pub fn volume(count: u64) -> u64 {
+    let percent = std::env::var("OXBPF_VOLUME").ok();
+    let percent = percent.and_then(|v| v.parse().ok()).unwrap_or(100);
+    (count.saturating_mul(percent) / 100).max(1)
+}
+
 /// The running list of tests.
 pub struct Suite {
     /// Stands before each test's name.

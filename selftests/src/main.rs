@@ -13,8 +13,10 @@ mod batch;
 mod both;
 mod caps;
 mod errno;
+mod faults;
 mod fds;
 mod fixtures;
+mod fuzz;
 mod hooks;
 mod ids;
 mod info;
@@ -29,7 +31,12 @@ mod memory;
 mod packet;
 mod prog;
 mod release;
+mod objects;
 mod run;
+mod security;
+mod shape;
+mod stress;
+mod table;
 mod tail;
 
 use ktap::Suite;
@@ -57,6 +64,10 @@ const SUITES: &[Entry] = &[
     ("kprobe", kprobe::suite),
     ("hooks", hooks::suite),
     ("fds", fds::suite),
+    ("security", security::suite),
+    ("faults", faults::suite),
+    ("stress", stress::suite),
+    ("fuzz", fuzz::suite),
 ];
 
 fn main() -> ExitCode {

@@ -4,7 +4,7 @@
 //! both.
 
 use crate::both::Both;
-use crate::ktap::Suite;
+use crate::ktap::{volume, Suite};
 use oxbpf::{Bpf, Errno, Map, MapSpec, MapType};
 
 /// Numbers that look random and repeat with the seed (xorshift).
@@ -109,7 +109,7 @@ fn operations(both: &Both, spec: &MapSpec) -> Result<(), String> {
         true => u64::from(spec.max_entries) / 4,
         false => u64::from(spec.max_entries) * 3 / 2 + 1,
     };
-    for step in 0..5_000 {
+    for step in 0..volume(5_000) {
         let mut key = random.below(keys).to_ne_bytes().repeat(5);
         key.truncate(spec.key_size as usize);
         if trie {

@@ -3,15 +3,16 @@
 //! Maps through their commands: the same random operations on both implementations.
 
 use crate::both::Both;
-use crate::ktap::Suite;
+use crate::ktap::{volume, Suite};
 use oxbpf::{Bpf, Errno, Map, MapSpec, MapType};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A small generator (SplitMix64), so that a run can be repeated.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    /// The next number.
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -19,7 +20,8 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    /// A number below `n`.
+    pub fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 }
@@ -28,14 +30,14 @@ fn bytes(n: u64, size: usize) -> Vec<u8> {
     n.to_le_bytes().iter().copied().cycle().take(size).collect()
 }
 
-/// 20,000 random operations; each result must be the same. Returns an error at the first that is
+/// 20,000 random operations, or less by `volume`; each result must be the same. Returns an error at the first that is
 /// not.
 fn random_operations(both: &Both, spec: &MapSpec, seed: u64) -> Result<(), String> {
     let create = |b: &Bpf| b.map_create(spec).map_err(|e| format!("{}: {e}", b.name()));
     let (ours, theirs) = (create(&both.ours)?, create(&both.theirs)?);
     let mut random = Random(seed);
     let keys = u64::from(spec.max_entries) * 2;
-    for step in 0..20_000 {
+    for step in 0..volume(20_000) {
         let key = bytes(random.below(keys), spec.key_size as usize);
         let value = bytes(random.next(), spec.value_size as usize);
         let flags = random.below(4);
@@ -108,7 +110,7 @@ fn threads(b: &Bpf, flags: u32) -> Result<(), String> {
             let (map, bad) = (&map, &bad);
             scope.spawn(move || {
                 let mut random = Random(thread);
-                for _ in 0..20_000 {
+                for _ in 0..volume(20_000) {
                     let n = random.below(96);
                     let key = n.to_ne_bytes();
                     let ok = match random.below(3) {

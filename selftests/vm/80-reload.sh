@@ -4,7 +4,8 @@
 # 100 rounds of insmod and rmmod leave no memory behind: slab, vmalloc and per-CPU memory after
 # them are what they were before, up to the noise of an idle kernel.
 
-rounds=${1:-100}
+# OXBPF_VOLUME is per cent of that, for a slow kernel.
+rounds=$((${1:-100} * ${OXBPF_VOLUME:-100} / 100))
 module=${OXBPF_MODULE:?the path of oxbpf.ko}
 
 reload() { # TIMES

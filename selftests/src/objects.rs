@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is there: counts of the objects of the module and of what keeps them, to show that nothing
+//! was left behind.
+
+use oxbpf::attr::Attr;
+use oxbpf::{cmd, Bpf};
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// Counts at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objects {
+    /// This process's fds.
+    pub fds: usize,
+    /// The module's use count: its open files, and what else holds it.
+    pub uses: i64,
+    /// Ids of maps, programs and links.
+    pub ids: [Vec<u32>; 3],
+}
+
+impl Objects {
+    /// Counts now.
+    pub fn now(b: &Bpf) -> Objects {
+        Objects {
+            fds: open_fds(),
+            uses: use_count(),
+            ids: [
+                cmd::MAP_GET_NEXT_ID,
+                cmd::PROG_GET_NEXT_ID,
+                cmd::LINK_GET_NEXT_ID,
+            ]
+            .map(|c| ids(b, c)),
+        }
+    }
+
+    /// Waits until the counts are these again: releases go through RCU and work queues.
+    ///
+    /// # Errors
+    ///
+    /// What is different after ten seconds.
+    pub fn again(&self, b: &Bpf) -> Result<(), String> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let now = Objects::now(b);
+            if now == *self {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(format!("before: {self:?}\nafter:  {now:?}"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// This process's fds.
+pub fn open_fds() -> usize {
+    fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
+
+/// The module's use count, from /proc/modules; -1 when it is not loaded.
+pub fn use_count() -> i64 {
+    let text = fs::read_to_string("/proc/modules").unwrap_or_default();
+    text.lines()
+        .find(|l| l.starts_with("oxbpf "))
+        .and_then(|l| l.split_whitespace().nth(2)?.parse().ok())
+        .unwrap_or(-1)
+}
+
+/// All ids that one of the `*_GET_NEXT_ID` commands knows.
+fn ids(b: &Bpf, command: u32) -> Vec<u32> {
+    let mut all = Vec::new();
+    let mut a = Attr::new(8);
+    while b.call(command, a.bytes()).is_ok() {
+        let id = a.get_u32(4);
+        all.push(id);
+        a.u32(0, id);
+    }
+    all
+}
