@@ -14,7 +14,7 @@ $(foreach v,CACHE KVER KDIR V JOBS MINUTES CASE,$(if $($(v)),,$(eval unexport $(
 
 S := scripts
 
-.PHONY: all help setup module user run test check test-host test-vm test-release test-debug fuzz bench bench-check vm clean
+.PHONY: all help setup module user run test check test-host test-vm test-release test-debug fuzz stress fuzz-device bench bench-check vm clean
 
 all: module
 
@@ -49,6 +49,14 @@ test-vm: setup
 ## test-release: a module without grace periods must not survive what the real one does
 test-release: setup
 	@$(S)/test release
+
+## stress: everything at once on the debug kernel, for MINUTES (10)
+stress: setup
+	@$(S)/test stress
+
+## fuzz-device: random commands at the device on the debug kernel, guided by kcov, for MINUTES (10)
+fuzz-device: setup
+	@$(S)/test fuzz_device
 
 ## test-debug: the selftests under KASAN, lockdep, kmemleak; builds that kernel once (20 min)
 test-debug: setup

@@ -73,6 +73,24 @@ def splats(log):
     return [line for line in log if SPLATS.search(line) and not HARMLESS.search(line)]
 
 
+def leaks(report, since):
+    """Lines of kmemleak's report on objects that were allocated at `since` (jiffies) or later."""
+    lines = []
+    ours = False
+    for line in report.splitlines():
+        if line.startswith("unreferenced object"):
+            head = line
+            ours = None
+        elif ours is None:
+            when = re.search(r"jiffies (\d+)", line)
+            ours = not when or int(when.group(1)) >= since
+            if ours:
+                lines += [head, line]
+        elif ours and line:
+            lines.append(line)
+    return lines
+
+
 def taint_words(bits):
     """Names of the set bits."""
     return ", ".join(TAINTS.get(b, f"bit {b}") for b in range(32) if bits >> b & 1)

@@ -3,7 +3,7 @@
 
 import unittest
 
-from judge import Ktap, splats
+from judge import Ktap, leaks, splats
 
 
 class Splats(unittest.TestCase):
@@ -46,6 +46,19 @@ class Splats(unittest.TestCase):
             "kmemleak: Automatic memory scanning thread started",
         ):
             self.assertEqual(splats([line]), [])
+
+
+class Leaks(unittest.TestCase):
+    """kmemleak's report."""
+
+    def test_since(self):
+        """Objects of before do not count, and all lines of one after do."""
+        old = 'unreferenced object 0xff11 (size 64):\n  comm "init", pid 1, jiffies 4294900000\n  backtrace:\n    f+0x1\n'
+        new = 'unreferenced object 0xff22 (size 64):\n  comm "insmod", pid 9, jiffies 4294905000\n  backtrace:\n    g+0x1\n'
+        self.assertEqual(leaks(old + new, 4294904000), new.splitlines())
+        self.assertEqual(leaks(new + old, 4294904000), new.splitlines())
+        self.assertEqual(leaks(old, 4294904000), [])
+        self.assertEqual(leaks("", 0), [])
 
 
 class Results(unittest.TestCase):

@@ -320,11 +320,11 @@ pub fn suite(s: &mut Suite) {
     let seed = number("OXBPF_SEED").map_or(1, |n| n as u64);
     let rows = table::rows();
     s.test(&format!("{} s, seed {seed}", time.as_secs()), || {
+        let mut kcov = Kcov::open();
         let before = Objects::now(&b);
         let cases = cases::all(&b);
         let seeds: Vec<_> = cases.iter().filter_map(cases::Case::seed).collect();
         let mut f = Fuzzer::new(&b, seed, seeds);
-        let mut kcov = Kcov::open();
         let (start, mut said) = (Instant::now(), Instant::now());
         while start.elapsed() < time {
             for _ in 0..100 {
