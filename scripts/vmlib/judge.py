@@ -48,6 +48,7 @@ SPLATS = re.compile(
 # Log lines that match a pattern above and are nobody's fault.
 HARMLESS = re.compile(
     r"loading out-of-tree module taints kernel|module verification failed: signature"
+    r"|rcu: \S*RCU callback double-/use-after-free debug is enabled"
 )
 
 # Bits of /proc/sys/kernel/tainted that loading oxbpf may set: out of tree, unsigned.

@@ -43,6 +43,7 @@ class Splats(unittest.TestCase):
             "oxbpf: loaded on 7.2.12",
             "random: crng init done",
             "oxvm: test errno",
+            "rcu: \\x09RCU callback double-/use-after-free debug is enabled.",
             "kmemleak: Automatic memory scanning thread started",
         ):
             self.assertEqual(splats([line]), [])
