@@ -36,11 +36,36 @@ struct Injector {
     nth: File,
 }
 
+/// Where a kernel function's code begins and ends.
+fn code_of(function: &str) -> Option<(u64, u64)> {
+    let all = fs::read_to_string("/proc/kallsyms").ok()?;
+    let mut texts: Vec<u64> = Vec::new();
+    let mut start = None;
+    for line in all.lines() {
+        let mut words = line.split_whitespace();
+        let at = u64::from_str_radix(words.next()?, 16).ok()?;
+        if matches!(words.next(), Some("t" | "T")) {
+            texts.push(at);
+            if words.next() == Some(function) {
+                start = Some(at);
+            }
+        }
+    }
+    let start = start?;
+    Some((start, texts.into_iter().filter(|at| *at > start).min()?))
+}
+
 impl Injector {
     /// Sets the knobs: nothing fails but what `fail-nth` says, and then of each kind.
     fn new() -> Result<Injector, String> {
+        // ftrace warns when its own allocations fail, and does not undo what it had done: no fault
+        // below the function by which kprobes and kretprobes come to it, in-tree too.
+        let (from, to) = code_of("register_fprobe_ips").unwrap_or((0, 0));
         for (dir, _, _) in KINDS {
             for (knob, value) in [
+                ("stacktrace-depth", "32"),
+                ("reject-start", &format!("{from:#x}")),
+                ("reject-end", &format!("{to:#x}")),
                 ("probability", "0"),
                 ("verbose", "0"),
                 ("ignore-gfp-wait", "N"),

@@ -15,8 +15,8 @@ pub struct Objects {
     pub fds: usize,
     /// The module's use count: its open files, and what else holds it.
     pub uses: i64,
-    /// Ids of maps, programs and links.
-    pub ids: [Vec<u32>; 3],
+    /// Maps, programs and links.
+    pub objects: [usize; 3],
 }
 
 impl Objects {
@@ -25,7 +25,7 @@ impl Objects {
         Objects {
             fds: open_fds(),
             uses: use_count(),
-            ids: [
+            objects: [
                 cmd::MAP_GET_NEXT_ID,
                 cmd::PROG_GET_NEXT_ID,
                 cmd::LINK_GET_NEXT_ID,
@@ -68,13 +68,13 @@ pub fn use_count() -> i64 {
         .unwrap_or(-1)
 }
 
-/// All ids that one of the `*_GET_NEXT_ID` commands knows.
-fn ids(b: &Bpf, command: u32) -> Vec<u32> {
-    let mut all = Vec::new();
+/// How many ids one of the `*_GET_NEXT_ID` commands knows.
+fn ids(b: &Bpf, command: u32) -> usize {
+    let mut all = 0;
     let mut a = Attr::new(8);
     while b.call(command, a.bytes()).is_ok() {
         let id = a.get_u32(4);
-        all.push(id);
+        all += 1;
         a.u32(0, id);
     }
     all

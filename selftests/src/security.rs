@@ -80,7 +80,9 @@ fn pairs(both: &Both) -> Vec<(Case, Case)> {
         .into_iter()
         .filter(|c| c.command.is_some() && c.supported)
         .filter_map(|ours| {
-            let at = theirs.iter().position(|t| t.name == ours.name && t.supported)?;
+            let at = theirs
+                .iter()
+                .position(|t| t.name == ours.name && t.supported)?;
             Some((ours, theirs.swap_remove(at)))
         })
         .collect()

@@ -27,6 +27,8 @@ pub struct Case {
     template: Attr,
     attr: Attr,
     makes_fd: bool,
+    /// How the command says that it has done all there was to do, if not by success.
+    end: Option<Errno>,
     prepare: Prepare,
     check: Check,
 }
@@ -40,6 +42,7 @@ impl Case {
             attr: template.clone(),
             template,
             makes_fd: false,
+            end: None,
             prepare: Box::new(|_| Ok(())),
             check: Box::new(|| Ok(())),
         }
@@ -69,7 +72,10 @@ impl Case {
     /// Gives the command: one system call, and no memory of this process.
     pub fn call(&mut self, b: &Bpf) -> Result<i32, Errno> {
         match self.command {
-            Some(command) => b.call(command, self.attr.bytes()),
+            Some(command) => match b.call(command, self.attr.bytes()) {
+                Err(e) if Some(e) == self.end => Ok(0),
+                answer => answer,
+            },
             None => {
                 // SAFETY: the path is NUL-terminated.
                 let fd =
@@ -354,11 +360,8 @@ fn batches(b: &Bpf, name: &str, s: &MapSpec, map: &Rc<Map>, to: &mut Vec<Case>) 
             Ok(())
         };
         let mut case = Case::new(&format!("{what} {name}"), number, a).before(fill);
-        // ENOENT is how a lookup says that it has come to the end.
-        case.prepare().ok();
-        if matches!(case.call(b), Ok(_) | Err(Errno(libc::ENOENT))) {
-            to.push(case);
-        }
+        case.end = Some(Errno(libc::ENOENT));
+        to.push(case);
     }
 }
 
