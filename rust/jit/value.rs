@@ -172,6 +172,8 @@ pub(crate) struct State {
     pub(crate) flags: Option<(Gpr, Width)>,
     /// This place on the stack holds the low bytes of this register, which is at home.
     pub(crate) stored: Option<(Mem, Size, Reg)>,
+    /// The last store put this number into this place on the stack.
+    pub(crate) stored_number: Option<(Mem, Size, u64)>,
 }
 
 impl State {
@@ -184,6 +186,7 @@ impl State {
             base: None,
             flags: None,
             stored: None,
+            stored_number: None,
         }
     }
 

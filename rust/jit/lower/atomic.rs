@@ -26,6 +26,7 @@ impl Lower<'_> {
         };
         let bits = size.bits();
         self.st.stored = None;
+        self.st.stored_number = None;
         match (op, fetch) {
             (AtomicOp::Xchg, _) => self.exchange(&inst::XCHG_M_R, w, dst, off, src, bits),
             (AtomicOp::Add, true) => self.exchange(&inst::LOCK_XADD_M_R, w, dst, off, src, bits),

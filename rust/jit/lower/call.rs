@@ -47,6 +47,7 @@ impl Lower<'_> {
         }
         self.st.flags = None;
         self.st.stored = None;
+        self.st.stored_number = None;
     }
 
     pub(super) fn call_helper(&mut self, helper: i32) -> Done {

@@ -50,7 +50,7 @@ impl Lower<'_> {
         if !self.is_live(Reg::R0) {
             return Ok(true);
         }
-        if let Some(key) = fact.key {
+        if let Some(key) = fact.key.or_else(|| self.key_just_stored()) {
             return self.constant_key(key, &array, elements);
         }
         let null_check = self.null_check();
@@ -95,6 +95,13 @@ impl Lower<'_> {
             }
         }?;
         Ok(true)
+    }
+
+    /// The key that `R2` points to, if it is the number that the last store put there.
+    fn key_just_stored(&self) -> Option<u32> {
+        let (at, size, number) = self.st.stored_number?;
+        let mem = self.frame.shortest(self.expr(Reg::R2).mem()?);
+        (at == mem && matches!(size, Size::W | Size::Dw)).then(|| low32(number))
     }
 
     /// The jump behind the current instruction, if it compares `R0` with NULL.

@@ -106,6 +106,9 @@ impl Lower<'_> {
             }
             _ => None,
         };
+        self.st.stored_number = number
+            .filter(|_| reg.is_none() && self.frame.owns(&mem))
+            .map(|number| (mem, size, number));
         Ok(())
     }
 }

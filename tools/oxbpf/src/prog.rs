@@ -189,6 +189,24 @@ impl Bpf {
     }
 }
 
+impl Bpf {
+    /// `PROG_GET_FD_BY_ID`
+    ///
+    /// # Errors
+    ///
+    /// The command's.
+    pub fn prog_by_id(&self, id: u32) -> Result<Prog> {
+        let mut a = Attr::new(12);
+        a.u32(0, id);
+        let fd = self.call_fd(cmd::PROG_GET_FD_BY_ID, a.bytes())?;
+        Ok(Prog {
+            bpf: self.clone(),
+            fd,
+            log: String::new(),
+        })
+    }
+}
+
 impl Prog {
     /// The verifier's log, when it was asked for.
     pub fn log(&self) -> &str {
