@@ -56,7 +56,19 @@ verdict "bpftool prog show name count_open" $s
 s=$?
 [ $s = 0 ] || said "$log"
 verdict "bpftool prog dump xlated" $s
+# Without libbfd or LLVM it can only write the bytes.
+"$top/scripts/with-oxbpf" bpftool prog dump jited name count_open file "$log.jited" >"$log" 2>&1 &&
+	[ -s "$log.jited" ]
+s=$?
+[ $s = 0 ] || said "$log"
+verdict "bpftool prog dump jited" $s
+id=$("$top/scripts/with-oxbpf" bpftool prog show name count_open 2>/dev/null | sed -n 's/^\([0-9]*\):.*/\1/p')
+"$OXBPF_BIN/oxbpf-dump" id "$id" >"$log" 2>&1 && grep -q '^bpf_prog_[0-9a-f]*_count_open, ' "$log" &&
+	grep -q ' ret$\| jmp .*thunk' "$log"
+s=$?
+[ $s = 0 ] || said "$log"
+verdict "oxbpf-dump id" $s
 wait
 
 echo "1..$n"
-rm -f "$log"
+rm -f "$log" "$log.jited"
