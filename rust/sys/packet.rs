@@ -12,9 +12,9 @@ use super::skb::SkBuff;
 /// The context of packet programs.
 type Skb = CtxArg<SkBuff>;
 
-// SAFETY: each shim (rust/helpers/skb_*.c) takes these arguments in this order, memory as its address
-// and size, and returns a 64-bit number; it requires of them what the types say, and no more than a
-// program that runs on a packet has around it.
+// What makes them safe: each shim (rust/helpers/skb_*.c) takes these arguments in this order, memory
+// as its address and size, and returns a 64-bit number; it requires of them what the types say, and
+// no more than a program that runs on a packet has around it.
 unsafe extern "C" {
     /// `skb_store_bytes(skb, offset, from, len, flags)`
     #[link_name = "oxbpf_skb_store_bytes"]

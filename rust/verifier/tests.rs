@@ -501,7 +501,10 @@ fn packet_writers_own_their_packet() {
         ];
         let (v, log) = run(&insns, 2, &options(ty));
         let v = v.unwrap_or_else(|e| panic!("{e:?}\n{log}"));
-        v.code().insns.iter().position(|i| *i == Insn::Call { helper: 39 })
+        v.code()
+            .insns
+            .iter()
+            .position(|i| *i == Insn::Call { helper: 39 })
     };
     let (read, write) = (i(0x71, 0, 2, 13, 0), i(0x72, 2, 0, 13, 5));
     assert_eq!(first(ProgType::SchedCls, write, 76, 80), Some(5));
