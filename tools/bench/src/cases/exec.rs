@@ -5,10 +5,11 @@
 //! The rounds that need different data take them from a linear congruence, as the notes' figures
 //! do: one multiplication and one addition a round.
 
-use super::{create, image_bytes, load, Case, Figure, Outcome};
+use super::{create, image_bytes, load, Case, Figure, Missing, Outcome};
 use crate::asm::*;
 use crate::clock::Runner;
 use oxbpf::{Bpf, MapSpec, MapType, ProgType, Slot};
+use std::os::fd::{AsFd, AsRawFd};
 
 const GROUP: &str = "execution";
 const UNIT: &str = "insns/round";
@@ -239,6 +240,43 @@ fn helper(number: i32) -> Vec<Slot> {
     a.finish()
 }
 
+/// A program that goes on in itself until the limit of tail calls, at a slot that is known or not.
+fn tail_call(bpf: &Bpf, known: bool) -> Outcome {
+    /// `MAX_TAIL_CALL_CNT`
+    const HOPS: f64 = 33.0;
+    let ticks = |full: bool| {
+        let array = create(bpf, &MapSpec::new(MapType::PROG_ARRAY, 4, 4, 4))?;
+        let mut a = Asm::new();
+        a.ld_map(R2, &array);
+        if known {
+            a.mov(R3, 1);
+        } else {
+            // The packet's mark, which is 0.
+            a.ldx(Size::W, R3, R1, 8);
+            a.add(R3, 1);
+        }
+        a.call(12);
+        a.mov(R0, 0);
+        a.exit();
+        let prog = load(bpf, ProgType::SCHED_CLS, &a.finish())?;
+        if full {
+            let fd = prog.as_fd().as_raw_fd();
+            array
+                .update(&1u32.to_ne_bytes(), &fd.to_ne_bytes(), 0)
+                .map_err(|e| Missing::Failed(format!("update: {e}")))?;
+        }
+        let ticks = Runner::new(&prog).per_run()?;
+        Ok::<_, Missing>((ticks, image_bytes(&prog)))
+    };
+    // Without a program in the slot it ends at once.
+    let (one, bytes) = ticks(false)?;
+    let (all, _) = ticks(true)?;
+    Ok(Figure {
+        ticks: (all - one) / HOPS,
+        bytes,
+    })
+}
+
 pub(super) fn cases() -> Vec<Case> {
     let n = ROUNDS;
     vec![
@@ -252,6 +290,12 @@ pub(super) fn cases() -> Vec<Case> {
         plain("stack, 16 slots", 67.0, n, stack),
         Case::new(GROUP, "globals, 8", UNIT, 27.0, globals),
         plain("subprogram call", 17.0, n, subprogram),
+        Case::new(GROUP, "tail call, known slot", UNIT, 17.0, |b| {
+            tail_call(b, true)
+        }),
+        Case::new(GROUP, "tail call, any slot", UNIT, 28.0, |b| {
+            tail_call(b, false)
+        }),
         plain("parse eth, ip, tcp", 38.0, n, parse),
         plain("helper ktime_get_ns", 51.0, n, || helper(5)),
         plain("helper get_prandom_u32", 55.0, n, || helper(7)),

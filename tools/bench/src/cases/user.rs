@@ -2,7 +2,7 @@
 
 //! Maps from user space: what one system call costs.
 
-use super::{create, Case, Figure, Missing, Outcome};
+use super::{create, unless_supported, Case, Figure, Missing, Outcome};
 use crate::clock::per_round;
 use oxbpf::{cmd, Bpf, Map, MapSpec, MapType};
 use std::os::fd::{AsFd, AsRawFd};
@@ -75,6 +75,53 @@ fn measure(bpf: &Bpf, ty: MapType, round: impl Fn(&mut Call, u64)) -> Outcome {
     Ok(Figure { ticks, bytes: None })
 }
 
+/// `BPF_MAP_LOOKUP_BATCH`, `BPF_MAP_UPDATE_BATCH`
+const LOOKUP_BATCH: u32 = 24;
+const UPDATE_BATCH: u32 = 26;
+
+/// All of a map's entries in one call; the figure is for one entry.
+fn batch(bpf: &Bpf, command: u32) -> Outcome {
+    /// Few enough for one call to stay below a timer tick.
+    const ENTRIES: u32 = 256;
+    let map = create(bpf, &MapSpec::new(MapType::HASH, 8, 8, ENTRIES))?;
+    let mut keys: Vec<u64> = (0..u64::from(ENTRIES)).collect();
+    let mut values = vec![0u64; ENTRIES as usize];
+    for key in &keys {
+        map.update(&key.to_ne_bytes(), &[7; 8], 0)
+            .map_err(|e| Missing::Failed(format!("update: {e}")))?;
+    }
+    let mut cursor = [0u8; 8];
+    let mut refused = None;
+    let mut call = |count: u32| {
+        let mut attr = [0u8; 56];
+        attr[8..16].copy_from_slice(&(cursor.as_mut_ptr() as u64).to_ne_bytes());
+        attr[16..24].copy_from_slice(&(keys.as_mut_ptr() as u64).to_ne_bytes());
+        attr[24..32].copy_from_slice(&(values.as_mut_ptr() as u64).to_ne_bytes());
+        attr[32..36].copy_from_slice(&count.to_ne_bytes());
+        attr[36..40].copy_from_slice(&(map.as_fd().as_raw_fd() as u32).to_ne_bytes());
+        if command == UPDATE_BATCH {
+            attr[8..16].fill(0);
+        }
+        match bpf.call(command, &mut attr) {
+            // Looking up says that it came to the end.
+            Ok(_) | Err(oxbpf::Errno(libc::ENOENT)) => {}
+            Err(e) => refused = Some(e),
+        }
+        let done = u32::from_ne_bytes([attr[32], attr[33], attr[34], attr[35]]);
+        if done != count && refused.is_none() {
+            refused = Some(oxbpf::Errno(libc::ENOSPC));
+        }
+    };
+    let ticks = per_round(|n| (0..n).for_each(|_| call(ENTRIES)));
+    match refused {
+        Some(e) => Err(unless_supported(e, format!("batch: {e}"))),
+        None => Ok(Figure {
+            ticks: ticks / f64::from(ENTRIES),
+            bytes: None,
+        }),
+    }
+}
+
 pub(super) fn cases() -> Vec<Case> {
     let hash = MapType::HASH;
     let one = |command| move |call: &mut Call, k| call.with(command, k);
@@ -97,6 +144,12 @@ pub(super) fn cases() -> Vec<Case> {
                 *call.key = k.to_ne_bytes();
                 let _ = call.bpf.call(cmd::MAP_GET_NEXT_KEY, &mut call.attr);
             })
+        }),
+        Case::new(GROUP, "hash LOOKUP_BATCH, each", UNIT, None, move |b| {
+            batch(b, LOOKUP_BATCH)
+        }),
+        Case::new(GROUP, "hash UPDATE_BATCH, each", UNIT, 641.0, move |b| {
+            batch(b, UPDATE_BATCH)
         }),
         Case::new(GROUP, "array LOOKUP", UNIT, None, move |b| {
             measure(b, MapType::ARRAY, one(cmd::MAP_LOOKUP_ELEM))
