@@ -64,11 +64,17 @@ pub struct Case {
     pub unit: &'static str,
     /// In-tree's figure in the notes that the method comes from, where the same case is there.
     pub noted: Option<f64>,
+    /// Takes minutes: only measured when a pattern asks for it.
+    pub slow: bool,
     /// Measures.
     pub run: Box<dyn Fn(&Bpf) -> Outcome>,
 }
 
 impl Case {
+    fn slow(self) -> Self {
+        Case { slow: true, ..self }
+    }
+
     fn new(
         group: &'static str,
         name: impl Into<String>,
@@ -81,6 +87,7 @@ impl Case {
             name: name.into(),
             unit,
             noted: noted.into(),
+            slow: false,
             run: Box::new(run),
         }
     }
