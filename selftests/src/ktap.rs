@@ -16,6 +16,9 @@ pub fn volume(count: u64) -> u64 {
 pub struct Suite {
     /// Stands before each test's name.
     pub prefix: String,
+    /// Only every so many-th test is run; 1 is all.
+    pub every: u64,
+    seen: u64,
     run: u32,
     failed: u32,
 }
@@ -26,6 +29,8 @@ impl Suite {
         println!("KTAP version 1");
         Suite {
             prefix: String::new(),
+            every: 1,
+            seen: 0,
             run: 0,
             failed: 0,
         }
@@ -33,6 +38,10 @@ impl Suite {
 
     /// Runs one test; what it returns or panics with as an error is printed as diagnosis.
     pub fn test(&mut self, name: &str, f: impl FnOnce() -> Result<(), String>) {
+        self.seen += 1;
+        if self.every > 1 && self.seen % self.every != 0 {
+            return;
+        }
         self.run += 1;
         let verdict = catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|p| {
             Err(p
