@@ -323,9 +323,9 @@ helpers! {
     68 skb_load_bytes_relative(Ctx, Anything, MemWrite, Size, Anything) -> Integer, [], SKB, None;
     80 get_current_cgroup_id() -> Integer, [NoBody], ALL, Bpf;
     87 map_push_elem(ConstMap, MapValue, Anything) -> Integer,
-        [Pkt, Writes, NoBody], ALL, None, PUSHED;
-    88 map_pop_elem(ConstMap, MapValueOut) -> Integer, [Writes, NoBody], ALL, None, QUEUES;
-    89 map_peek_elem(ConstMap, MapValueOut) -> Integer, [NoBody], ALL, None, PUSHED;
+        [Pkt, Writes], ALL, None, PUSHED;
+    88 map_pop_elem(ConstMap, MapValueOut) -> Integer, [Writes], ALL, None, QUEUES;
+    89 map_peek_elem(ConstMap, MapValueOut) -> Integer, [], ALL, None, PUSHED;
     97 skb_ecn_set_ce(Ctx) -> Integer, [], TC_CGROUP, None;
     109 send_signal(Anything) -> Integer, [NoBody], ALL, Perfmon;
     112 probe_read_user(MemWrite, SizeOrZero, Anything) -> Integer, [Gpl], ALL, Perfmon;
@@ -336,12 +336,12 @@ helpers! {
     118 jiffies64() -> Integer, [], ALL, Bpf;
     125 ktime_get_boot_ns() -> Integer, [], ALL, None;
     130 ringbuf_output(ConstMap, MemRead, SizeOrZero, Anything) -> Integer,
-        [NoBody], ALL, None, RINGS;
+        [], ALL, None, RINGS;
     131 ringbuf_reserve(ConstMap, AllocSize, Anything) -> RingMemOrNull,
-        [NoBody], ALL, None, RINGS;
-    132 ringbuf_submit(ReleaseRingMem, Anything) -> Void, [NoBody], ALL, None;
-    133 ringbuf_discard(ReleaseRingMem, Anything) -> Void, [NoBody], ALL, None;
-    134 ringbuf_query(ConstMap, Anything) -> Integer, [NoBody], ALL, None, RINGS;
+        [], ALL, None, RINGS;
+    132 ringbuf_submit(ReleaseRingMem, Anything) -> Void, [], ALL, None;
+    133 ringbuf_discard(ReleaseRingMem, Anything) -> Void, [], ALL, None;
+    134 ringbuf_query(ConstMap, Anything) -> Integer, [], ALL, None, RINGS;
     135 csum_level(Ctx, Anything) -> Integer, [], TC, None;
     151 skb_cgroup_classid(Ctx) -> Integer, [], TC, None;
     152 redirect_neigh(Anything, MemReadOrNull, SizeOrZero, Anything) -> Integer, [], TC, None;
@@ -355,7 +355,7 @@ helpers! {
     182 strncmp(MemRead, Size, ConstStr) -> Integer, [NoBody], ALL, None;
     192 skb_set_tstamp(Ctx, Anything, Anything) -> Integer, [], TC, None;
     195 map_lookup_percpu_elem(ConstMap, MapKey, Anything) -> MapValueOrNull,
-        [Pkt, NoBody], ALL, None, PERCPU;
+        [Pkt], ALL, None, PERCPU;
     208 ktime_get_tai_ns() -> Integer, [], ALL, None;
 }
 

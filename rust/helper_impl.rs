@@ -12,6 +12,7 @@
 mod base;
 mod map;
 mod printk;
+mod ringbuf;
 mod skb;
 mod trace;
 
@@ -66,6 +67,9 @@ bodies! {
     48 new2 packet::set_hash;
     50 new4 packet::skb_adjust_room;
     68 new4 packet::skb_load_bytes_relative;
+    87 new3 map::map_push_elem;
+    88 new2 map::map_pop_elem;
+    89 new2 map::map_peek_elem;
     97 new1 packet::skb_ecn_set_ce;
     112 new2 trace::probe_read_user;
     113 new2 trace::probe_read_kernel;
@@ -73,12 +77,18 @@ bodies! {
     115 new2 trace::probe_read_kernel_str;
     118 new0 base::jiffies64;
     125 new0 base::ktime_get_boot_ns;
+    130 new3 ringbuf::ringbuf_output;
+    131 new3 ringbuf::ringbuf_reserve;
+    132 new2 ringbuf::ringbuf_submit;
+    133 new2 ringbuf::ringbuf_discard;
+    134 new2 ringbuf::ringbuf_query;
     135 new2 packet::csum_level;
     151 new1 packet::skb_cgroup_classid;
     152 new3 packet::redirect_neigh;
     155 new2 packet::redirect_peer;
     160 new0 base::ktime_get_coarse_ns;
     192 new3 packet::skb_set_tstamp;
+    195 new3 map::map_lookup_percpu_elem;
     208 new0 base::ktime_get_tai_ns;
 }
 
@@ -92,7 +102,9 @@ const fn fits(row: &Helper, body: &Body) -> bool {
         let rest = match (*kind, args) {
             (Kind::None, []) => args,
             (Kind::None, [Arg::None, rest @ ..])
-            | (Kind::Number, [Arg::Anything | Arg::Unchecked, rest @ ..])
+            | (Kind::Number, [Arg::Anything | Arg::Unchecked | Arg::AllocSize, rest @ ..])
+            | (Kind::Room, [Arg::MapValueOut, rest @ ..])
+            | (Kind::Record, [Arg::ReleaseRingMem, rest @ ..])
             | (Kind::Map, [Arg::ConstMap, rest @ ..])
             | (Kind::Key, [Arg::MapKey, rest @ ..])
             | (Kind::Value, [Arg::MapValue, rest @ ..])

@@ -12,12 +12,14 @@ mod bloom;
 mod fd_array;
 mod hash;
 mod lpm;
+mod memory;
 #[cfg(test)]
 mod model;
 mod percpu;
 mod percpu_array;
 mod pool;
 mod queue;
+pub mod ringbuf;
 pub mod spec;
 #[cfg(test)]
 mod stress;
@@ -26,7 +28,7 @@ mod tests;
 mod words;
 
 use crate::abi::MapType;
-use crate::sys::bytes::Bytes;
+use crate::sys::bytes::{Bytes, Room};
 use crate::sys::cpus;
 use crate::verifier::MapFacts;
 use array::Array;
@@ -37,9 +39,11 @@ use core::sync::atomic::{AtomicBool, Ordering::*};
 pub use fd_array::FdArray;
 use kernel::prelude::*;
 use lpm::Lpm;
+pub use memory::Memory;
 use percpu::Cpus;
 use percpu_array::PercpuArray;
 use queue::{Order, Queue};
+use ringbuf::Ringbuf;
 pub use spec::MapSpec;
 use spec::{RDONLY_PROG, WRONLY_PROG};
 
@@ -107,6 +111,7 @@ enum Kind {
     Queue(Queue),
     Bloom(Bloom),
     FdArray(FdArray),
+    Ringbuf(Ringbuf),
 }
 
 /// A map.
@@ -127,9 +132,11 @@ impl Map {
     /// # Errors
     ///
     /// What [`MapSpec::check`], which `spec` is assumed to have passed, left for after the check of
-    /// permissions: `E2BIG` for too many entries, `EINVAL` for a Bloom filter or trie that cannot be,
-    /// `ENOTSUPP` for what is not there. `ENOMEM`.
+    /// permissions: `E2BIG` for too many entries, `EINVAL` for a Bloom filter or trie that cannot be.
+    /// `ENOMEM`.
     pub fn new(spec: &MapSpec) -> Result<Self> {
+        let possible = (0..cpus::ids()).filter(|c| cpus::is_possible(*c)).count();
+        let spec = &spec.rounded(u32::try_from(possible).unwrap_or(u32::MAX));
         spec.check_late()?;
         let kind = match spec.ty {
             MapType::Array => Kind::Array(Array::new(spec)?),
@@ -141,7 +148,7 @@ impl Map {
             MapType::LpmTrie => Kind::Lpm(Lpm::new(spec)?),
             MapType::Queue => Kind::Queue(Queue::new(spec, Order::Fifo)?),
             MapType::Stack => Kind::Queue(Queue::new(spec, Order::Lifo)?),
-            MapType::Ringbuf => return Err(EINVAL),
+            MapType::Ringbuf => Kind::Ringbuf(Ringbuf::new(spec)?),
             MapType::BloomFilter => Kind::Bloom(Bloom::new(spec)?),
             MapType::ProgArray => Kind::FdArray(FdArray::new(spec)?),
         };
@@ -279,9 +286,10 @@ impl Map {
             Kind::LruHash(m) => m.lookup(key, out, which),
             Kind::LruPercpuHash(m) => m.lookup(key, out, which),
             Kind::Lpm(m) => m.lookup(key, out),
-            Kind::Queue(m) => m.next(out, false),
+            Kind::Queue(m) => m.next(&mut *out, false),
             Kind::Bloom(m) => m.peek((&*out).into()),
             Kind::FdArray(_) => Err(eopnotsupp()),
+            Kind::Ringbuf(_) => Err(ENOTSUPP),
         }
     }
 
@@ -318,6 +326,7 @@ impl Map {
                 self.prog_update(key, value.into(), flags)
             }
             Kind::FdArray(_) => Err(eopnotsupp()),
+            Kind::Ringbuf(_) => Err(ENOTSUPP),
         }
     }
 
@@ -365,7 +374,8 @@ impl Map {
             | Kind::PercpuArray(_)
             | Kind::Lpm(_)
             | Kind::Bloom(_)
-            | Kind::FdArray(_) => Err(ENOTSUPP),
+            | Kind::FdArray(_)
+            | Kind::Ringbuf(_) => Err(ENOTSUPP),
         }
     }
 
@@ -395,6 +405,7 @@ impl Map {
             Kind::Lpm(m) => m.next_key(key, out),
             Kind::Queue(_) => Err(EINVAL),
             Kind::Bloom(_) => Err(eopnotsupp()),
+            Kind::Ringbuf(_) => Err(ENOTSUPP),
         }
     }
 
@@ -422,7 +433,7 @@ impl Map {
             Kind::LruHash(m) => m.lookup_addr(key),
             Kind::LruPercpuHash(m) => m.lookup_addr(key),
             Kind::Lpm(m) => m.lookup_addr(key),
-            Kind::Queue(_) | Kind::Bloom(_) | Kind::FdArray(_) => 0,
+            Kind::Queue(_) | Kind::Bloom(_) | Kind::FdArray(_) | Kind::Ringbuf(_) => 0,
         }
     }
 
@@ -462,6 +473,7 @@ impl Map {
             Kind::LruPercpuHash(m) => m.update(key, value, how, which),
             Kind::Lpm(m) => m.update(key, value, how),
             Kind::Queue(_) | Kind::Bloom(_) | Kind::FdArray(_) => Err(EINVAL),
+            Kind::Ringbuf(_) => Err(ENOTSUPP),
         }
     }
 
@@ -494,6 +506,7 @@ impl Map {
             Kind::Lpm(m) => m.delete(key),
             Kind::Array(_) | Kind::PercpuArray(_) | Kind::Queue(_) => Err(EINVAL),
             Kind::Bloom(_) | Kind::FdArray(_) => Err(eopnotsupp()),
+            Kind::Ringbuf(_) => Err(ENOTSUPP),
         }
     }
 
@@ -509,6 +522,57 @@ impl Map {
             Kind::Queue(m) => m.push(value, flags),
             Kind::Bloom(m) => m.push(value, flags),
             _ => Err(EINVAL),
+        }
+    }
+
+    /// Takes the value that leaves next, for a program.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` when there is none, and `out` becomes zero; `EINVAL` for a map with keys; `EBUSY`
+    /// inside another map operation on this CPU.
+    pub fn pop(&self, out: Room<'_>) -> Result {
+        match &self.kind {
+            Kind::Queue(m) => m.next(out, true),
+            _ => Err(EINVAL),
+        }
+    }
+
+    /// The value that leaves next, for a program; a Bloom filter says whether it has `out`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Map::pop`].
+    pub fn peek(&self, out: Room<'_>) -> Result {
+        match &self.kind {
+            Kind::Queue(m) => m.next(out, false),
+            Kind::Bloom(m) => m.peek(out.bytes()),
+            _ => Err(EINVAL),
+        }
+    }
+
+    /// As [`Map::prog_lookup`], of one CPU's value.
+    pub fn prog_lookup_percpu(&self, key: Bytes<'_>, cpu: u32) -> Option<usize> {
+        let key = self.key(key).ok()?;
+        let cpu = cpu as usize;
+        if !cpus::is_possible(cpu) {
+            return None;
+        }
+        let addr = match &self.kind {
+            Kind::PercpuArray(m) => m.lookup_addr_of(key, cpu),
+            Kind::PercpuHash(m) => m.lookup_addr_of(key, cpu),
+            Kind::LruPercpuHash(m) => m.lookup_addr_of(key, cpu),
+            _ => 0,
+        };
+        (addr != 0).then_some(addr)
+    }
+
+    /// The ring buffer, if it is one.
+    #[inline]
+    pub fn ringbuf(&self) -> Option<&Ringbuf> {
+        match &self.kind {
+            Kind::Ringbuf(m) => Some(m),
+            _ => None,
         }
     }
 

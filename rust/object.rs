@@ -5,10 +5,12 @@
 pub(crate) mod slots;
 
 use crate::abi::MapType;
-use crate::map::{FdArray, Map, MapSpec};
+use crate::map::spec::RDONLY_PROG;
+use crate::map::{FdArray, Map, MapSpec, Memory};
 use crate::prog::array::ProgArray;
 use crate::sys::anon::{FileObject, Mode};
 use crate::sys::shared::{Kind, Object, Release, Shared};
+use crate::sys::vma::{NewVma, Poller};
 use core::fmt::Write;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed};
@@ -16,8 +18,8 @@ use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed};
 /// A map with what user space does to it.
 pub(crate) struct MapObject {
     map: Map,
-    /// Commands that are writing to it, or [`FROZEN`].
-    writers: Atomic<i32>,
+    /// Commands that are writing to it and mappings that can, or [`FROZEN`].
+    writers: Atomic<i64>,
     /// What user space has of it: descriptors, and whatever else keeps it for user space.
     users: Atomic<i64>,
     /// What its words stand for, if user space names its values by descriptors.
@@ -31,7 +33,7 @@ pub(crate) enum HeldBy {
 }
 
 /// User space writes no more.
-const FROZEN: i32 = -1;
+const FROZEN: i64 = -1;
 
 impl Object for MapObject {
     const KIND: Kind = Kind::Map;
@@ -199,6 +201,58 @@ impl MapFile {
 
 impl FileObject for MapFile {
     const NAME: &'static CStr = c"bpf-map";
+    const MEMORY: bool = true;
+
+    fn mmap(&self, vma: &NewVma<'_>) -> Result {
+        let object = self.object();
+        let memory = object.map.memory().ok_or(ENOTSUPP)?;
+        if !vma.is_shared() {
+            return Err(EINVAL);
+        }
+        let writer = match vma.is_writable() {
+            true => Some(object.write()?),
+            false => None,
+        };
+        // Programs that read such a map may count on what is in it when it is frozen.
+        if writer.is_some() && object.map.spec().has(RDONLY_PROG) {
+            return Err(EACCES);
+        }
+        vma.start();
+        match memory {
+            Memory::Kernel => return Err(EINVAL),
+            Memory::Values(values) => vma.insert_region(values)?,
+            Memory::Ring(ring) => {
+                // The consumer's position is all that user space may write.
+                if writer.is_some() && (vma.offset() != 0 || vma.pages() != 1) {
+                    return Err(EPERM);
+                }
+                vma.insert_ring(ring.ring())?;
+            }
+        }
+        // From now on the mapping is a writer, until it goes.
+        core::mem::forget(writer);
+        Ok(())
+    }
+
+    fn map_opened(&self) {
+        // There is a writable mapping of which this is a copy or part, so it is not frozen.
+        self.object().writers.fetch_add(1, Full);
+    }
+
+    fn map_closed(&self) {
+        self.object().writers.fetch_sub(1, Full);
+    }
+
+    fn poll(&self, poller: &Poller<'_>) -> u32 {
+        let Some(Memory::Ring(ring)) = self.object().map.memory() else {
+            return Poller::ERROR;
+        };
+        poller.wait_for(ring.ring());
+        match ring.available() {
+            0 => 0,
+            _ => Poller::READABLE,
+        }
+    }
 
     fn fdinfo(&self, out: &mut dyn Write) {
         let map = self.object();
@@ -206,13 +260,14 @@ impl FileObject for MapFile {
         let _ = write!(
             out,
             "map_type:\t{}\nkey_size:\t{}\nvalue_size:\t{}\nmax_entries:\t{}\n\
-             map_flags:\t{:#x}\nmap_extra:\t{:#x}\nmap_id:\t{}\nfrozen:\t{}\n",
+             map_flags:\t{:#x}\nmap_extra:\t{:#x}\nmemlock:\t{}\nmap_id:\t{}\nfrozen:\t{}\n",
             spec.ty as u32,
             spec.key_size,
             spec.value_size,
             spec.max_entries,
             map.flags(),
             spec.extra,
+            map.map().bytes(),
             map.id(),
             u32::from(map.frozen()),
         );

@@ -30,6 +30,7 @@ pub(crate) mod params;
 pub(crate) mod printk;
 pub(crate) mod random;
 pub(crate) mod region;
+pub(crate) mod ring;
 
 pub(crate) mod run;
 pub(crate) mod shared;
@@ -41,3 +42,4 @@ pub(crate) mod testrun;
 pub(crate) mod text;
 pub(crate) mod time;
 pub(crate) mod user;
+pub(crate) mod vma;

@@ -3,7 +3,7 @@
 //! Helpers of maps.
 
 use crate::map::Map;
-use crate::sys::args::{KeyArg, MapArg, Shape, ValueArg};
+use crate::sys::args::{KeyArg, MapArg, RoomArg, Shape, ValueArg};
 
 // What `Map::facts` tells the verifier comes from the same two numbers.
 impl Shape for Map {
@@ -37,4 +37,26 @@ pub(super) extern "C" fn map_update_elem(
 /// `map_delete_elem(map, key)`
 pub(super) extern "C" fn map_delete_elem(map: MapArg<Map>, key: KeyArg) -> u64 {
     super::errno(map.prog_delete(key.bytes(&map)).map(|()| 0))
+}
+
+/// `map_push_elem(map, value, flags)`
+pub(super) extern "C" fn map_push_elem(map: MapArg<Map>, value: ValueArg, flags: u64) -> u64 {
+    super::errno(map.push(value.bytes(&map), flags).map(|()| 0))
+}
+
+/// `map_pop_elem(map, value)`
+pub(super) extern "C" fn map_pop_elem(map: MapArg<Map>, mut value: RoomArg) -> u64 {
+    super::errno(map.pop(value.room(&map)).map(|()| 0))
+}
+
+/// `map_peek_elem(map, value)`
+pub(super) extern "C" fn map_peek_elem(map: MapArg<Map>, mut value: RoomArg) -> u64 {
+    super::errno(map.peek(value.room(&map)).map(|()| 0))
+}
+
+/// `map_lookup_percpu_elem(map, key, cpu)`
+pub(super) extern "C" fn map_lookup_percpu_elem(map: MapArg<Map>, key: KeyArg, cpu: u64) -> u64 {
+    // The number is 32 bits wide.
+    map.prog_lookup_percpu(key.bytes(&map), cpu as u32)
+        .unwrap_or(0) as u64
 }

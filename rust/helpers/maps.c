@@ -15,6 +15,7 @@
 #include <linux/vmalloc.h>
 
 void *oxbpf_area_alloc(size_t size, int node);
+void *oxbpf_area_alloc_pages(size_t size);
 void oxbpf_area_free(void *area);
 int oxbpf_map_lock(u32 *word, unsigned long *flags);
 void oxbpf_map_unlock(u32 *word, unsigned long flags);
@@ -41,7 +42,16 @@ void *oxbpf_area_alloc(size_t size, int node)
 	return kvmalloc_node(size, gfp, node);
 }
 
-/* Frees what oxbpf_area_alloc() gave. May sleep. */
+/* The same in whole pages that user space may map, and all zero, for it will see what is behind. */
+void *oxbpf_area_alloc_pages(size_t size)
+{
+	if (size > LONG_MAX)
+		return NULL;
+	return __vmalloc(PAGE_ALIGN(size), GFP_KERNEL_ACCOUNT | __GFP_NOWARN |
+					   __GFP_RETRY_MAYFAIL | __GFP_ZERO);
+}
+
+/* Frees what oxbpf_area_alloc() or oxbpf_area_alloc_pages() gave. May sleep. */
 void oxbpf_area_free(void *area)
 {
 	kvfree(area);

@@ -2,7 +2,7 @@
 
 //! ARRAY: a fixed number of values by index, all there from the start.
 
-use super::spec::MapSpec;
+use super::spec::{MapSpec, MMAPABLE};
 use super::words::{self, words_of};
 use super::Update;
 use crate::sys::bytes::Bytes;
@@ -16,6 +16,7 @@ pub(super) struct Array {
     /// Words from one value to the next.
     stride: usize,
     entries: u32,
+    mappable: bool,
 }
 
 /// What the JIT needs to look an array's value up by itself.
@@ -65,12 +66,27 @@ impl Array {
         let words = (spec.max_entries as usize)
             .checked_mul(stride)
             .ok_or(ENOMEM)?;
-        let values = Region::new(words, spec.node())?;
+        let mappable = spec.has(MMAPABLE);
+        let values = match mappable {
+            true => Region::new_mappable(words)?,
+            false => Region::new(words, spec.node())?,
+        };
         Ok(Array {
             values,
             stride,
             entries: spec.max_entries,
+            mappable,
         })
+    }
+
+    /// Bytes that it has.
+    pub(super) fn bytes(&self) -> usize {
+        self.values.bytes()
+    }
+
+    /// The values' memory, if user space may map it.
+    pub(super) fn mappable(&self) -> Option<&Region<AtomicU64>> {
+        self.mappable.then_some(&self.values)
     }
 
     /// Where the JIT finds the values.

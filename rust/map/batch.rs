@@ -40,7 +40,7 @@ impl Map {
                 Bulk::Buckets
             }
             Kind::Array(_) | Kind::PercpuArray(_) | Kind::Lpm(_) => Bulk::Keys,
-            Kind::Queue(_) | Kind::Bloom(_) | Kind::FdArray(_) => Bulk::None,
+            Kind::Queue(_) | Kind::Bloom(_) | Kind::FdArray(_) | Kind::Ringbuf(_) => Bulk::None,
         }
     }
 
@@ -67,7 +67,8 @@ impl Map {
             | Kind::Lpm(_)
             | Kind::Queue(_)
             | Kind::Bloom(_)
-            | Kind::FdArray(_) => false,
+            | Kind::FdArray(_)
+            | Kind::Ringbuf(_) => false,
         }
     }
 
@@ -104,7 +105,8 @@ impl Map {
             | Kind::Lpm(_)
             | Kind::Queue(_)
             | Kind::Bloom(_)
-            | Kind::FdArray(_) => Err(ENOTSUPP),
+            | Kind::FdArray(_)
+            | Kind::Ringbuf(_) => Err(ENOTSUPP),
         };
         *cursor = at.0;
         done

@@ -88,6 +88,11 @@ impl Bloom {
         Ok(())
     }
 
+    /// Bytes that it has.
+    pub(super) fn bytes(&self) -> usize {
+        self.bits.bytes()
+    }
+
     /// Whether the value may have been added.
     ///
     /// # Errors

@@ -32,6 +32,11 @@ impl FdArray {
         })
     }
 
+    /// Bytes that it has.
+    pub(super) fn bytes(&self) -> usize {
+        self.words.bytes()
+    }
+
     /// How many indices there are.
     pub fn entries(&self) -> u32 {
         self.entries

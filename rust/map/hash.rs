@@ -89,6 +89,20 @@ impl<V: Values, R: Recency> Hash<V, R> {
         self.values.addr(&self.table, e)
     }
 
+    /// Bytes that it has.
+    pub(super) fn bytes(&self) -> usize {
+        self.table.bytes().saturating_add(self.values.bytes())
+    }
+
+    /// As [`Hash::lookup_addr`], of CPU `cpu`.
+    pub(super) fn lookup_addr_of(&self, key: Bytes<'_>, cpu: usize) -> usize {
+        let Some(e) = self.table.find(key) else {
+            return 0;
+        };
+        self.recency.used(&self.table, e);
+        self.values.addr_of(&self.table, e, cpu)
+    }
+
     /// Copies the value of `key` out, as one update left it if no program writes it in place.
     ///
     /// # Errors

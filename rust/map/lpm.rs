@@ -191,6 +191,11 @@ impl Lpm {
         })
     }
 
+    /// Bytes that it has.
+    pub(super) fn bytes(&self) -> usize {
+        self.nodes.bytes().saturating_add(self.pool.bytes())
+    }
+
     #[inline(always)]
     fn node(&self, i: u32) -> Option<Node<'_>> {
         let off = (i as usize).wrapping_mul(self.stride);

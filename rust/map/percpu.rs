@@ -103,6 +103,17 @@ impl PerCpu {
         }
     }
 
+    /// Bytes that it has.
+    pub(super) fn bytes(&self) -> usize {
+        let of = |r: &Option<Region<AtomicU64>>| r.as_ref().map_or(0, Region::bytes);
+        self.regions.iter().map(of).fold(0, usize::saturating_add)
+    }
+
+    /// Address of `cpu`'s value of entry `i`; 0 when there is no such entry or CPU.
+    pub(super) fn addr_of(&self, i: u32, cpu: usize) -> usize {
+        self.value(cpu, i).map_or(0, |v| v.as_ptr() as usize)
+    }
+
     #[inline(always)]
     fn value(&self, cpu: usize, i: u32) -> Option<&[AtomicU64]> {
         let off = (i as usize).wrapping_mul(self.stride);

@@ -49,6 +49,16 @@ impl PercpuArray {
         self.index(key).map_or(0, |i| self.values.addr(i))
     }
 
+    /// Bytes that it has.
+    pub(super) fn bytes(&self) -> usize {
+        self.values.bytes()
+    }
+
+    /// Address of `cpu`'s value at index `key`; 0 past the end.
+    pub(super) fn lookup_addr_of(&self, key: Bytes<'_>, cpu: usize) -> usize {
+        self.index(key).map_or(0, |i| self.values.addr_of(i, cpu))
+    }
+
     /// Copies values at index `key` out.
     ///
     /// # Errors

@@ -99,6 +99,11 @@ impl Pool {
         })
     }
 
+    /// Bytes that it has.
+    pub(super) fn bytes(&self) -> usize {
+        self.locals.bytes().saturating_add(self.links.bytes())
+    }
+
     /// Gives back an element that nobody can find any more.
     #[inline]
     pub(super) fn give(&self, cpu: usize, e: u32) {

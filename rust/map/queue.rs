@@ -3,7 +3,7 @@
 //! QUEUE and STACK: values without keys, first in first out or last in first out.
 
 use super::spec::MapSpec;
-use super::words::{self, words_of};
+use super::words::{self, words_of, Out};
 use crate::sys::bytes::Bytes;
 use crate::sys::maplock::{MapGuard, MapLock};
 use crate::sys::region::Region;
@@ -54,6 +54,11 @@ impl Queue {
         })
     }
 
+    /// Bytes that it has.
+    pub(super) fn bytes(&self) -> usize {
+        self.values.bytes()
+    }
+
     /// Adds a value. With flag 2 (`BPF_EXIST`) a full map loses its oldest one.
     ///
     /// # Errors
@@ -86,22 +91,22 @@ impl Queue {
     /// # Errors
     ///
     /// `ENOENT` when it is empty; `EBUSY` inside another map operation on this CPU.
-    pub(super) fn next(&self, out: &mut [u8], leave: bool) -> Result {
-        let copied = self.take(out, leave);
+    pub(super) fn next(&self, mut out: impl Out, leave: bool) -> Result {
+        let copied = self.take(&mut out, leave);
         if copied.is_err() {
-            out.fill(0);
+            out.clear(self.stride);
         }
         copied
     }
 
-    fn take(&self, out: &mut [u8], leave: bool) -> Result {
+    fn take(&self, out: &mut impl Out, leave: bool) -> Result {
         let guard = self.lock.lock()?;
         let rest = self.len.load(Relaxed).checked_sub(1).ok_or(ENOENT)?;
         let i = match self.order {
             Order::Fifo => self.index(0),
             Order::Lifo => self.index(rest),
         };
-        words::load(self.value(i, &guard).ok_or(ENOENT)?, out);
+        out.load(self.value(i, &guard).ok_or(ENOENT)?);
         if leave {
             self.len.store(rest, Relaxed);
             if self.order == Order::Fifo {

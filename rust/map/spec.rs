@@ -22,6 +22,12 @@ pub const ZERO_SEED: u32 = 1 << 6;
 pub const RDONLY_PROG: u32 = 1 << 7;
 /// `BPF_F_WRONLY_PROG`
 pub const WRONLY_PROG: u32 = 1 << 8;
+/// `BPF_F_MMAPABLE`
+pub const MMAPABLE: u32 = 1 << 10;
+/// `BPF_F_INNER_MAP`
+pub const INNER_MAP: u32 = 1 << 12;
+/// `BPF_F_RB_OVERWRITE`
+pub const RB_OVERWRITE: u32 = 1 << 19;
 
 /// `NUMA_NO_NODE`: the flag is set, and no node is wanted.
 const ANY_NODE: u32 = u32::MAX;
@@ -37,6 +43,9 @@ const HASH_ENTRIES_MAX: u32 = 1 << 27;
 
 /// Bytes of a value for each CPU at most.
 const PERCPU_VALUE_MAX: u64 = 32 << 10;
+
+/// Bytes of a page.
+const PAGE: u32 = 4096;
 
 /// Bytes of a trie's key: the prefix length and 1 to 256 of data.
 const LPM_KEY: core::ops::RangeInclusive<u32> = 5..=260;
@@ -92,7 +101,7 @@ impl MapSpec {
                 false => Ok(()),
             },
             MapType::LpmTrie => Ok(()),
-            MapType::Ringbuf => Err(EINVAL),
+            MapType::Ringbuf => Ok(()),
             MapType::ProgArray => {
                 match self.value_size == 4 && self.flags & (RDONLY_PROG | WRONLY_PROG) == 0 {
                     true => self.check_array(),
@@ -106,18 +115,14 @@ impl MapSpec {
     ///
     /// # Errors
     ///
-    /// `E2BIG` for too many entries; `EINVAL` for a Bloom filter or trie that cannot be; `ENOTSUPP` for LRU
-    /// lists by CPU, which are not there.
+    /// `E2BIG` for too many entries; `EINVAL` for a Bloom filter or trie that cannot be.
     pub(super) fn check_late(&self) -> Result {
         match self.ty {
             MapType::Hash | MapType::PercpuHash | MapType::LruHash | MapType::LruPercpuHash => {
                 if self.max_entries > HASH_ENTRIES_MAX {
                     return Err(E2BIG);
                 }
-                match self.has(NO_COMMON_LRU) {
-                    true => Err(ENOTSUPP),
-                    false => Ok(()),
-                }
+                Ok(())
             }
             MapType::BloomFilter => {
                 let good = self.key_size == 0
@@ -146,9 +151,30 @@ impl MapSpec {
             | MapType::PercpuArray
             | MapType::Queue
             | MapType::Stack
-            | MapType::Ringbuf
             | MapType::ProgArray => Ok(()),
+            MapType::Ringbuf => {
+                let good = self.flags & !(NUMA_NODE | RB_OVERWRITE) == 0
+                    && self.key_size == 0
+                    && self.value_size == 0
+                    && self.max_entries.is_power_of_two()
+                    && self.max_entries % PAGE == 0;
+                match good {
+                    true => Ok(()),
+                    false => Err(EINVAL),
+                }
+            }
         }
+    }
+
+    /// The same with the number of entries that the map really has: with `BPF_F_NO_COMMON_LRU` each of
+    /// `cpus` CPUs has as many.
+    pub(super) fn rounded(mut self, cpus: u32) -> Self {
+        if self.has(NO_COMMON_LRU) && cpus != 0 {
+            let down = self.max_entries.saturating_sub(self.max_entries % cpus);
+            let up = self.max_entries.checked_next_multiple_of(cpus);
+            self.max_entries = up.unwrap_or(down);
+        }
+        self
     }
 
     /// The node to take memory from.
@@ -168,10 +194,14 @@ impl MapSpec {
     }
 
     fn check_array(&self) -> Result {
+        let more = match self.ty {
+            MapType::Array => MMAPABLE | INNER_MAP,
+            _ => 0,
+        };
         if self.max_entries == 0
             || self.key_size != 4
             || self.value_size == 0
-            || !self.flags_ok(NUMA_NODE)
+            || !self.flags_ok(NUMA_NODE | more)
             || (self.ty.is_percpu() && self.has(NUMA_NODE))
         {
             return Err(EINVAL);

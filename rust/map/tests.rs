@@ -317,7 +317,8 @@ fn queues_and_stacks_are_their_model() {
 fn good() -> impl Iterator<Item = MapSpec> {
     MapType::ALL.into_iter().filter_map(|ty| match ty {
         // Its elements have operations of their own.
-        MapType::ProgArray | MapType::Ringbuf => None,
+        MapType::ProgArray => None,
+        MapType::Ringbuf => Some(spec(ty, 0, 0, 4096)),
         MapType::Queue | MapType::Stack | MapType::BloomFilter => Some(spec(ty, 0, 8, 10)),
         MapType::LpmTrie => {
             let mut s = spec(ty, 8, 8, 10);
@@ -347,7 +348,26 @@ fn descriptions_are_checked_as_in_tree() {
     assert_eq!(trie(&|s| s.key_size = 260), Ok(()));
     assert_eq!(trie(&|s| s.value_size = 4 << 20), Err(EINVAL));
     assert_eq!(trie(&|s| s.max_entries = 0), Err(EINVAL));
-    for s in good().filter(|s| s.ty != MapType::LpmTrie) {
+    let ring = |f: &dyn Fn(&mut MapSpec)| {
+        let mut s = good().find(|s| s.ty == MapType::Ringbuf).unwrap();
+        f(&mut s);
+        check(s)
+    };
+    for (size, want) in [
+        (0, false),
+        (2048, false),
+        (4096, true),
+        (12288, false),
+        (1 << 20, true),
+    ] {
+        assert_eq!(ring(&|s| s.max_entries = size).is_ok(), want);
+    }
+    assert_eq!(ring(&|s| s.key_size = 4), Err(EINVAL));
+    assert_eq!(ring(&|s| s.value_size = 4), Err(EINVAL));
+    assert_eq!(ring(&|s| s.flags = RB_OVERWRITE), Ok(()));
+    assert_eq!(ring(&|s| s.flags = RDONLY), Err(EINVAL));
+    let special = [MapType::LpmTrie, MapType::Ringbuf];
+    for s in good().filter(|s| !special.contains(&s.ty)) {
         let ty = s.ty;
         let with = |f: &dyn Fn(&mut MapSpec)| {
             let mut s = s;
@@ -398,7 +418,7 @@ fn descriptions_are_checked_as_in_tree() {
             false => Err(EINVAL),
         };
         assert_eq!(with(&|s| s.flags = NO_PREALLOC), lazy);
-        let lists = if lru { Err(ENOTSUPP) } else { Err(EINVAL) };
+        let lists = if lru { Ok(()) } else { Err(EINVAL) };
         assert_eq!(with(&|s| s.flags = NO_COMMON_LRU), lists);
         if hash {
             assert_eq!(with(&|s| s.max_entries = (1 << 27) + 1), Err(E2BIG));
@@ -525,4 +545,18 @@ fn walk_trie(map: &Map, is: &Prefixes) {
         key = Some(next.clone());
     }
     assert_eq!(seen.len(), is.len());
+}
+
+#[test]
+fn lists_of_cpus_have_the_same_number_of_entries() {
+    for (wanted, has) in [(1, 4), (4, 4), (5, 8), (10, 12)] {
+        let mut s = spec(MapType::LruHash, 4, 8, wanted);
+        s.flags = super::spec::NO_COMMON_LRU;
+        assert_eq!(s.rounded(4).max_entries, has);
+        s.flags = 0;
+        assert_eq!(s.rounded(4).max_entries, wanted);
+    }
+    let mut s = spec(MapType::LruHash, 4, 8, u32::MAX);
+    s.flags = super::spec::NO_COMMON_LRU;
+    assert_eq!(s.rounded(4).max_entries, u32::MAX - 3);
 }

@@ -7,7 +7,7 @@
 //! somebody wrote. The last word of a key or value that is no multiple of eight bytes is padded
 //! with zeroes.
 
-use crate::sys::bytes::Bytes;
+use crate::sys::bytes::{Bytes, Room};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Bytes of a word.
@@ -87,6 +87,38 @@ pub(super) fn load(src: &[AtomicU64], out: &mut [u8]) {
     if let (false, Some(from)) = (out.is_empty(), src.next()) {
         for (t, f) in out.iter_mut().zip(from.load(Relaxed).to_ne_bytes()) {
             *t = f;
+        }
+    }
+}
+
+/// Where the words of a value go.
+pub(super) trait Out {
+    /// Takes the words at `src`, as many as there is room for.
+    fn load(&mut self, src: &[AtomicU64]);
+    /// Becomes zero, where it is as long as `words` words.
+    fn clear(&mut self, words: usize);
+}
+
+impl Out for &mut [u8] {
+    fn load(&mut self, src: &[AtomicU64]) {
+        load(src, self);
+    }
+
+    fn clear(&mut self, _words: usize) {
+        self.fill(0);
+    }
+}
+
+impl Out for Room<'_> {
+    fn load(&mut self, src: &[AtomicU64]) {
+        for (i, word) in src.iter().enumerate() {
+            self.put(i.wrapping_mul(WORD), word.load(Relaxed));
+        }
+    }
+
+    fn clear(&mut self, words: usize) {
+        for i in 0..words {
+            self.put(i.wrapping_mul(WORD), 0);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! File descriptors that stand for our objects: anonymous inodes, and the way back from a
 //! descriptor to the object.
 
+use super::vma::{NewVma, Poller};
 use core::any::TypeId;
 use core::ops::Deref;
 use core::ptr::NonNull;
@@ -13,6 +14,8 @@ use kernel::prelude::*;
 #[allow(improper_ctypes)]
 extern "C" {
     fn oxbpf_show_addresses(file: *const bindings::file) -> bool;
+    fn oxbpf_vma_may_write(vma: *const bindings::vm_area_struct) -> bool;
+    fn oxbpf_vma_file(vma: *const bindings::vm_area_struct) -> *const bindings::file;
     fn anon_inode_getfile(
         name: *const c_char,
         fops: *const bindings::file_operations,
@@ -26,8 +29,31 @@ pub(crate) trait FileObject: Send + Sync + Sized + 'static {
     /// What `readlink` of the descriptor shows after `anon_inode:`.
     const NAME: &'static CStr;
 
+    /// Its files can be mapped and polled; the operations below are not asked otherwise.
+    const MEMORY: bool = false;
+
     /// Text for `/proc/PID/fdinfo/FD`.
     fn fdinfo(&self, _out: &mut dyn core::fmt::Write) {}
+
+    /// Makes a mapping, for which [`FileObject::map_opened`] counts as called if it is writable.
+    ///
+    /// # Errors
+    ///
+    /// What mmap(2) shall say.
+    fn mmap(&self, _vma: &NewVma<'_>) -> Result {
+        Err(ENODEV)
+    }
+
+    /// One more writable mapping, as fork makes it; or one was split.
+    fn map_opened(&self) {}
+
+    /// One writable mapping less.
+    fn map_closed(&self) {}
+
+    /// What poll(2) shall say, and who wakes it.
+    fn poll(&self, _poller: &Poller<'_>) -> u32 {
+        Poller::ERROR
+    }
 }
 
 /// The part of a file's private data that does not depend on the type.
@@ -36,6 +62,10 @@ struct Head {
     type_id: TypeId,
     free: unsafe fn(NonNull<Head>),
     fdinfo: unsafe fn(NonNull<Head>, &mut dyn core::fmt::Write),
+    mmap: unsafe fn(NonNull<Head>, &NewVma<'_>) -> Result,
+    /// A writable mapping more, or less.
+    mapped: unsafe fn(NonNull<Head>, bool),
+    poll: unsafe fn(NonNull<Head>, &Poller<'_>) -> u32,
 }
 
 #[repr(C)]
@@ -44,20 +74,117 @@ struct Holder<T> {
     value: T,
 }
 
-/// The one set of file operations that all of our descriptors have; what differs is in [`Head`].
+/// The file operations that our descriptors have; what differs between objects is in [`Head`].
 struct Fops(bindings::file_operations);
 
 // SAFETY: never written; what it points at is never written either.
 unsafe impl Sync for Fops {}
 
-static FOPS: Fops = {
+const fn fops() -> bindings::file_operations {
     let mut fops: bindings::file_operations = pin_init::zeroed();
     fops.owner = super::module::this();
     fops.release = Some(release);
     fops.show_fdinfo = Some(show_fdinfo);
     fops.llseek = Some(bindings::noop_llseek);
+    fops
+}
+
+static FOPS: Fops = Fops(fops());
+
+/// Those of files with memory. That others have no `poll` tells epoll something.
+static MEMORY_FOPS: Fops = {
+    let mut fops = fops();
+    fops.mmap = Some(mmap);
+    fops.poll = Some(poll);
     Fops(fops)
 };
+
+struct VmOps(bindings::vm_operations_struct);
+
+// SAFETY: never written; what it points at is never written either.
+unsafe impl Sync for VmOps {}
+
+static VM_OPS: VmOps = {
+    let mut ops: bindings::vm_operations_struct = pin_init::zeroed();
+    ops.open = Some(vma_open);
+    ops.close = Some(vma_close);
+    VmOps(ops)
+};
+
+/// The object of a file.
+///
+/// # Safety
+///
+/// `file` is one of ours.
+unsafe fn head_of(file: *const bindings::file) -> Option<NonNull<Head>> {
+    // SAFETY: `install` put a holder there.
+    NonNull::new(unsafe { (*file).private_data }.cast::<Head>())
+}
+
+/// # Safety
+///
+/// Called by the kernel for one of our files.
+unsafe extern "C" fn mmap(file: *mut bindings::file, vma: *mut bindings::vm_area_struct) -> c_int {
+    // SAFETY: the caller's promise.
+    let (Some(head), Some(vma)) = (unsafe { head_of(file) }, NonNull::new(vma)) else {
+        return ENODEV.to_errno();
+    };
+    // SAFETY: what the kernel gave for this call.
+    let new = unsafe { NewVma::new(vma, &VM_OPS.0) };
+    // SAFETY: the holder is of the type that its own head names.
+    match unsafe { (head.as_ref().mmap)(head, &new) } {
+        Ok(()) => 0,
+        Err(e) => e.to_errno(),
+    }
+}
+
+/// # Safety
+///
+/// Called by the kernel for a mapping of one of our files.
+unsafe fn vma_changed(vma: *mut bindings::vm_area_struct, more: bool) {
+    // SAFETY: the mapping is valid, and keeps its file.
+    if !unsafe { oxbpf_vma_may_write(vma) } {
+        return;
+    }
+    // SAFETY: as above.
+    if let Some(head) = unsafe { head_of(oxbpf_vma_file(vma)) } {
+        // SAFETY: the holder is of the type that its own head names.
+        unsafe { (head.as_ref().mapped)(head, more) };
+    }
+}
+
+/// # Safety
+///
+/// Called by the kernel for a mapping of one of our files.
+unsafe extern "C" fn vma_open(vma: *mut bindings::vm_area_struct) {
+    // SAFETY: the caller's promise.
+    unsafe { vma_changed(vma, true) };
+}
+
+/// # Safety
+///
+/// Called by the kernel for a mapping of one of our files.
+unsafe extern "C" fn vma_close(vma: *mut bindings::vm_area_struct) {
+    // SAFETY: the caller's promise.
+    unsafe { vma_changed(vma, false) };
+}
+
+/// # Safety
+///
+/// Called by the kernel for one of our files.
+unsafe extern "C" fn poll(
+    file: *mut bindings::file,
+    table: *mut bindings::poll_table_struct,
+) -> bindings::__poll_t {
+    // SAFETY: the caller's promise.
+    let (Some(head), Some(file)) = (unsafe { head_of(file) }, NonNull::new(file)) else {
+        return Poller::ERROR;
+    };
+    // SAFETY: what the kernel gave for this call.
+    let poller = unsafe { Poller::new(file, table) };
+    // SAFETY: the holder is of the type that its own head names.
+    unsafe { (head.as_ref().poll)(head, &poller) }
+}
 
 /// # Safety
 ///
@@ -108,6 +235,36 @@ unsafe fn fdinfo<T: FileObject>(head: NonNull<Head>, out: &mut dyn core::fmt::Wr
         .fdinfo(out);
 }
 
+/// # Safety
+///
+/// `head` begins a live `Holder<T>`.
+unsafe fn mmap_of<T: FileObject>(head: NonNull<Head>, vma: &NewVma<'_>) -> Result {
+    // SAFETY: the caller's promise.
+    unsafe { head.cast::<Holder<T>>().as_ref() }.value.mmap(vma)
+}
+
+/// # Safety
+///
+/// `head` begins a live `Holder<T>`.
+unsafe fn mapped<T: FileObject>(head: NonNull<Head>, more: bool) {
+    // SAFETY: the caller's promise.
+    let value = unsafe { &head.cast::<Holder<T>>().as_ref().value };
+    match more {
+        true => value.map_opened(),
+        false => value.map_closed(),
+    }
+}
+
+/// # Safety
+///
+/// `head` begins a live `Holder<T>`.
+unsafe fn poll_of<T: FileObject>(head: NonNull<Head>, poller: &Poller<'_>) -> u32 {
+    // SAFETY: the caller's promise.
+    unsafe { head.cast::<Holder<T>>().as_ref() }
+        .value
+        .poll(poller)
+}
+
 /// How a descriptor is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -137,6 +294,9 @@ pub(crate) fn install<T: FileObject>(value: T, mode: Mode) -> Result<i32> {
                 type_id: TypeId::of::<T>(),
                 free: free::<T>,
                 fdinfo: fdinfo::<T>,
+                mmap: mmap_of::<T>,
+                mapped: mapped::<T>,
+                poll: poll_of::<T>,
             },
             value,
         },
@@ -144,12 +304,13 @@ pub(crate) fn install<T: FileObject>(value: T, mode: Mode) -> Result<i32> {
     )?;
     let fd = kernel::fs::file::FileDescriptorReservation::get_unused_fd_flags(bindings::O_CLOEXEC)?;
     let data = KBox::into_raw(holder);
+    let fops = if T::MEMORY { &MEMORY_FOPS } else { &FOPS };
     // SAFETY: the name is NUL-terminated, the operations live as long as the module, which the
     // file keeps.
     let file = unsafe {
         kernel::error::from_err_ptr(anon_inode_getfile(
             T::NAME.as_char_ptr(),
-            &FOPS.0,
+            &fops.0,
             data.cast(),
             flags as c_int,
         ))
@@ -218,7 +379,8 @@ impl AnyFile {
             fd,
         };
         // SAFETY: the file lives; a file's operations do not change.
-        if !core::ptr::eq(unsafe { (*file).f_op }, &FOPS.0) {
+        let ops = unsafe { (*file).f_op };
+        if !core::ptr::eq(ops, &FOPS.0) && !core::ptr::eq(ops, &MEMORY_FOPS.0) {
             return Err(FdError::Other);
         }
         // INVARIANT: only `install` makes files with our operations.

@@ -9,7 +9,8 @@
 //! `helper_impl` checks that the types of a body are those of its row in `helper.rs`, which is what
 //! the verifier went by.
 
-use super::bytes::Bytes;
+use super::bytes::{Bytes, Room};
+use super::ring::{Ring, RingRef};
 use core::marker::PhantomData;
 use core::ops::Deref;
 use kernel::prelude::*;
@@ -80,6 +81,42 @@ impl ValueArg {
     pub(crate) fn bytes<M: Shape>(&self, map: &MapArg<M>) -> Bytes<'_> {
         // SAFETY: by the invariant that many bytes can be read during the call.
         unsafe { Bytes::new(self.0 as *const u8, map.value_size()) }
+    }
+}
+
+/// Room for a value of the map argument.
+///
+/// # Invariants
+///
+/// At the address can, during the call, as many bytes be read and written as the map argument of the
+/// same call has in a value.
+#[repr(transparent)]
+pub(crate) struct RoomArg(usize, NotThreadSafe);
+
+impl RoomArg {
+    /// The room. `map` is the map of the same call.
+    #[inline(always)]
+    pub(crate) fn room<M: Shape>(&mut self, map: &MapArg<M>) -> Room<'_> {
+        // SAFETY: by the invariant that many bytes can be accessed during the call.
+        unsafe { Room::new(self.0 as *mut u8, map.value_size()) }
+    }
+}
+
+/// A record of a ring buffer, which the program reserved and gives back with this call.
+///
+/// # Invariants
+///
+/// The address is one of [`Ring::record`] for a record that the caller reserved and nobody ended; its
+/// ring lives at least until the helper returns, as all maps that the program uses do.
+#[repr(transparent)]
+pub(crate) struct RecordArg(usize, NotThreadSafe);
+
+impl RecordArg {
+    /// The ring, and the record's position in it.
+    #[inline]
+    pub(crate) fn place(&self) -> (RingRef<'_>, u64) {
+        // SAFETY: by the invariant.
+        unsafe { Ring::of_record(self.0) }
     }
 }
 
@@ -189,6 +226,10 @@ pub(crate) enum Kind {
     Key,
     /// [`ValueArg`]
     Value,
+    /// [`RoomArg`]
+    Room,
+    /// [`RecordArg`]
+    Record,
     /// [`ReadArg`], two arguments.
     Read,
     /// [`WriteArg`], two arguments.
@@ -218,6 +259,8 @@ params! {
     MapArg<M> [M] = Map;
     KeyArg [] = Key;
     ValueArg [] = Value;
+    RoomArg [] = Room;
+    RecordArg [] = Record;
     ReadArg [] = Read;
     WriteArg [] = Write;
     CtxArg<T> [T] = Ctx;

@@ -14,7 +14,7 @@ use core::ptr;
 ///
 /// `len` bytes at `ptr` are readable during `'a`.
 #[derive(Clone, Copy)]
-pub(crate) struct Bytes<'a> {
+pub struct Bytes<'a> {
     ptr: *const u8,
     len: usize,
     bytes: PhantomData<&'a [u8]>,
@@ -118,7 +118,7 @@ impl<'a> From<&'a [u8]> for Bytes<'a> {
 /// # Invariants
 ///
 /// `left` words at `ptr` are readable during `'a`.
-pub(crate) struct Words<'a> {
+pub struct Words<'a> {
     ptr: *const Unaligned<u64>,
     left: usize,
     bytes: PhantomData<&'a [u8]>,
@@ -139,6 +139,60 @@ impl Iterator for Words<'_> {
         // INVARIANT: one word less is left there.
         self.ptr = unsafe { self.ptr.add(1) };
         Some(word)
+    }
+}
+
+/// Room for bytes that others may read and write at any time: a value in a program's memory.
+///
+/// # Invariants
+///
+/// `len` bytes at `ptr` are readable and writable during `'a`.
+pub struct Room<'a> {
+    ptr: *mut u8,
+    len: usize,
+    bytes: PhantomData<&'a mut [u8]>,
+}
+
+impl<'a> Room<'a> {
+    /// The room at an address that a verified program passed.
+    ///
+    /// # Safety
+    ///
+    /// `len` bytes at `ptr` must be readable and writable during `'a`; they need not be aligned.
+    #[inline(always)]
+    pub(crate) unsafe fn new(ptr: *mut u8, len: usize) -> Self {
+        // INVARIANT: the caller says so.
+        Room {
+            ptr,
+            len,
+            bytes: PhantomData,
+        }
+    }
+
+    /// What is there now.
+    pub(crate) fn bytes(&self) -> Bytes<'_> {
+        // INVARIANT: readable, by that of the room.
+        Bytes {
+            ptr: self.ptr,
+            len: self.len,
+            bytes: PhantomData,
+        }
+    }
+
+    /// Writes `word` at byte `off`, as much of it as there is room for.
+    pub(crate) fn put(&mut self, off: usize, word: u64) {
+        let left = self.len.saturating_sub(off);
+        if left >= 8 {
+            // SAFETY: eight bytes from `off` are within the room; `Unaligned` has alignment 1.
+            unsafe {
+                ptr::write_volatile(self.ptr.add(off).cast::<Unaligned<u64>>(), Unaligned(word))
+            };
+            return;
+        }
+        for (i, byte) in word.to_ne_bytes().into_iter().take(left).enumerate() {
+            // SAFETY: within the room.
+            unsafe { ptr::write_volatile(self.ptr.add(off.wrapping_add(i)), byte) };
+        }
     }
 }
 

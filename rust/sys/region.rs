@@ -10,6 +10,7 @@ use kernel::ffi::c_void;
 
 extern "C" {
     fn oxbpf_area_alloc(size: usize, node: i32) -> *mut c_void;
+    fn oxbpf_area_alloc_pages(size: usize) -> *mut c_void;
     fn oxbpf_area_free(area: *mut c_void);
     fn oxbpf_node_online(node: u32) -> bool;
 }
@@ -21,14 +22,15 @@ extern "C" {
 ///
 /// # Invariants
 ///
-/// `ptr` points to `len` initialised elements in memory of `oxbpf_area_alloc`; `len` is not 0, and
-/// `len` times the element's size fits an `isize`. `mask` is `(len - 1) * size` if both `len` and the
-/// element's size are powers of two, else 0: what is left of a number by it is a whole number of
-/// elements, fewer than `len`.
-pub(crate) struct Region<T> {
+/// `ptr` points to `len` initialised elements in memory of `oxbpf_area_alloc`, or with `mappable` of
+/// `oxbpf_area_alloc_pages`; `len` is not 0, and `len` times the element's size fits an `isize`. `mask`
+/// is `(len - 1) * size` if both `len` and the element's size are powers of two, else 0: what is left of
+/// a number by it is a whole number of elements, fewer than `len`.
+pub struct Region<T> {
     ptr: NonNull<T>,
     len: usize,
     mask: usize,
+    mappable: bool,
 }
 
 // SAFETY: a region owns its elements, as a boxed slice does.
@@ -43,6 +45,26 @@ impl<T: Default + Sync> Region<T> {
     ///
     /// `AllocError` when there is not so much memory, the size overflows, or `len` is 0.
     pub(crate) fn new(len: usize, node: Option<u32>) -> Result<Self, AllocError> {
+        let node = node.and_then(|n| i32::try_from(n).ok()).unwrap_or(-1);
+        // SAFETY: the shim takes any size and node; -1 is NUMA_NO_NODE.
+        Self::with(len, false, |size| unsafe { oxbpf_area_alloc(size, node) })
+    }
+
+    /// A region of whole pages, which can be mapped; what is behind the elements is zero. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// As [`Region::new`].
+    pub(crate) fn new_mappable(len: usize) -> Result<Self, AllocError> {
+        // SAFETY: the shim takes any size.
+        Self::with(len, true, |size| unsafe { oxbpf_area_alloc_pages(size) })
+    }
+
+    fn with(
+        len: usize,
+        mappable: bool,
+        alloc: impl FnOnce(usize) -> *mut c_void,
+    ) -> Result<Self, AllocError> {
         const { assert!(mem::size_of::<T>() != 0 && !mem::needs_drop::<T>()) };
         if len == 0 {
             return Err(AllocError);
@@ -51,9 +73,7 @@ impl<T: Default + Sync> Region<T> {
         if isize::try_from(size).is_err() {
             return Err(AllocError);
         }
-        let node = node.and_then(|n| i32::try_from(n).ok()).unwrap_or(-1);
-        // SAFETY: the shim takes any size and node; -1 is NUMA_NO_NODE.
-        let area = unsafe { oxbpf_area_alloc(size, node) };
+        let area = alloc(size);
         let ptr = NonNull::new(area.cast::<T>()).ok_or(AllocError)?;
         if !ptr.is_aligned() {
             // SAFETY: `area` is what the allocator just gave, and nobody else has it.
@@ -69,11 +89,32 @@ impl<T: Default + Sync> Region<T> {
             false => 0,
         };
         // INVARIANT: all `len` elements are initialised, and `len` and `size` were checked above.
-        Ok(Region { ptr, len, mask })
+        Ok(Region {
+            ptr,
+            len,
+            mask,
+            mappable,
+        })
     }
 }
 
 impl<T> Region<T> {
+    /// Address of the first page, and the number of pages, if it can be mapped.
+    pub(super) fn pages(&self) -> Option<(usize, usize)> {
+        let size = self.len.wrapping_mul(mem::size_of::<T>());
+        let pages = size.div_ceil(kernel::page::PAGE_SIZE);
+        self.mappable.then_some((self.ptr.as_ptr() as usize, pages))
+    }
+
+    /// Bytes that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let size = self.len.wrapping_mul(mem::size_of::<T>());
+        match self.mappable {
+            true => size.next_multiple_of(kernel::page::PAGE_SIZE),
+            false => size,
+        }
+    }
+
     /// The element at `i` modulo the length, if that is a power of two; else some element.
     #[inline(always)]
     pub(crate) fn at_masked(&self, i: usize) -> &T {

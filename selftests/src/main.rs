@@ -26,12 +26,14 @@ mod kprobe;
 mod ktap;
 mod load;
 mod map_types;
+mod mapped;
 mod maps;
 mod memory;
 mod objects;
 mod packet;
 mod prog;
 mod release;
+mod ringbuf;
 mod run;
 mod security;
 mod shape;
@@ -51,6 +53,8 @@ const SUITES: &[Entry] = &[
     ("map_types", map_types::suite),
     ("batch", batch::suite),
     ("ids", ids::suite),
+    ("mapped", mapped::suite),
+    ("ringbuf", ringbuf::suite),
     ("load", load::suite),
     ("run", run::suite),
     ("packet", packet::suite),

@@ -44,6 +44,11 @@ fn descriptions(both: &Both, ty: MapType) -> Result<(), String> {
     let flags = [
         0,
         NO_PREALLOC,
+        1 << 1,
+        (1 << 1) | (1 << 2),
+        1 << 10,
+        1 << 12,
+        (1 << 10) | (1 << 12) | (1 << 7),
         1 << 2,
         1 << 3,
         1 << 4,
@@ -162,6 +167,21 @@ fn operations(both: &Both, spec: &MapSpec) -> Result<(), String> {
 /// The suite.
 pub fn suite(s: &mut Suite) {
     let both = Both::open();
+    for entries in [1, 2, 3, 7, 100] {
+        s.test(&format!("{entries} entries in LRU lists of CPUs"), || {
+            both.same(|b| {
+                let spec = MapSpec {
+                    flags: 1 << 1,
+                    ..MapSpec::new(MapType::LRU_HASH, 4, 8, entries)
+                };
+                b.map_create(&spec)?
+                    .info()
+                    .map(|i| (i.max_entries, i.flags))
+            })?
+            .map(drop)
+            .map_err(|e| e.to_string())
+        });
+    }
     for (name, ty) in TYPES {
         s.test(&format!("{name}: descriptions"), || descriptions(&both, ty));
     }

@@ -139,6 +139,12 @@ impl Table {
         })
     }
 
+    /// Bytes that it has.
+    pub(in crate::map) fn bytes(&self) -> usize {
+        let own = self.buckets.bytes().saturating_add(self.elems.bytes());
+        own.saturating_add(self.pool.bytes())
+    }
+
     /// Bytes of a key.
     #[inline(always)]
     pub(in crate::map) fn key_size(&self) -> usize {

@@ -28,6 +28,12 @@ pub(in crate::map) trait Values: Sized {
     /// Address of element `e`'s value for a program; 0 for no element.
     fn addr(&self, table: &Table, e: u32) -> usize;
 
+    /// Bytes that are not in the table.
+    fn bytes(&self) -> usize;
+
+    /// As [`Values::addr`], for a CPU if each has one.
+    fn addr_of(&self, table: &Table, e: u32, cpu: usize) -> usize;
+
     /// Sets the value of an element that is not in the table yet.
     fn init(&self, table: &Table, e: u32, value: Bytes<'_>, which: Cpus);
 
@@ -55,6 +61,14 @@ impl Values for Inline {
     #[inline(always)]
     fn addr(&self, table: &Table, e: u32) -> usize {
         table.addr(e)
+    }
+
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    fn addr_of(&self, table: &Table, e: u32, _cpu: usize) -> usize {
+        self.addr(table, e)
     }
 
     #[inline(always)]
@@ -97,6 +111,14 @@ impl Values for PerCpuValues {
     #[inline(always)]
     fn addr(&self, _table: &Table, e: u32) -> usize {
         self.0.addr(e)
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+
+    fn addr_of(&self, _table: &Table, e: u32, cpu: usize) -> usize {
+        self.0.addr_of(e, cpu)
     }
 
     fn init(&self, _table: &Table, e: u32, value: Bytes<'_>, which: Cpus) {

@@ -49,8 +49,8 @@ pub fn map_create(c: &mut Cases) {
             );
         }
         for bit in 0..32 {
-            // 10 (MMAPABLE), 12 (INNER_MAP) and above mean things that have tests of their own
-            if matches!(bit, 0 | 3 | 4 | 6 | 7 | 8) || (bit == 2 && ty == 1) {
+            // those above mean things that have tests of their own
+            if matches!(bit, 0 | 1 | 3 | 4 | 6 | 7 | 8 | 10 | 11 | 12) || (bit == 2 && ty == 1) {
                 c.add(format!("MAP_CREATE: type {ty}, flag bit {bit}"), move |o| {
                     o.call(cmd::MAP_CREATE, &mut create(ty, key, 8, 4, 1 << bit))
                 });

@@ -54,6 +54,29 @@ impl<'a> Bytes<'a> {
     }
 }
 
+/// Room for bytes in a program's memory.
+pub struct Room<'a>(&'a mut [u8]);
+
+impl Room<'_> {
+    /// What is there now.
+    pub fn bytes(&self) -> Bytes<'_> {
+        Bytes(self.0)
+    }
+
+    /// Writes `word` at byte `off`, as much of it as there is room for.
+    pub fn put(&mut self, off: usize, word: u64) {
+        for (to, from) in self.0.iter_mut().skip(off).zip(word.to_ne_bytes()) {
+            *to = from;
+        }
+    }
+}
+
+impl<'a> From<&'a mut [u8]> for Room<'a> {
+    fn from(s: &'a mut [u8]) -> Self {
+        Room(s)
+    }
+}
+
 impl<'a> From<&'a [u8]> for Bytes<'a> {
     #[inline(always)]
     fn from(s: &'a [u8]) -> Self {

@@ -27,7 +27,23 @@ impl<T: Default + Sync> Region<T> {
     }
 }
 
+impl<T: Default + Sync> Region<T> {
+    /// A region that could be mapped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Region::new`].
+    pub fn new_mappable(len: usize) -> Result<Self, AllocError> {
+        Self::new(len, None)
+    }
+}
+
 impl<T> Region<T> {
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        self.0.len() * size_of::<T>()
+    }
+
     /// The element at `i` modulo the length, if that is a power of two; else some element.
     #[inline(always)]
     pub fn at_masked(&self, i: usize) -> &T {

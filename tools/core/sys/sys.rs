@@ -7,3 +7,4 @@ pub mod cpus;
 pub mod maplock;
 pub mod random;
 pub mod region;
+pub mod ring;
