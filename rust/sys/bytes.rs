@@ -118,7 +118,7 @@ impl<'a> From<&'a [u8]> for Bytes<'a> {
 /// # Invariants
 ///
 /// `left` words at `ptr` are readable during `'a`.
-pub struct Words<'a> {
+pub(crate) struct Words<'a> {
     ptr: *const Unaligned<u64>,
     left: usize,
     bytes: PhantomData<&'a [u8]>,
