@@ -16,6 +16,7 @@ mod info;
 mod link;
 mod load;
 mod map;
+mod pin;
 mod stats;
 mod test_run;
 
@@ -123,6 +124,8 @@ commands! {
     3  MAP_DELETE_ELEM    16  any,                None,                map::delete;
     4  MAP_GET_NEXT_KEY   24  any,                None,                map::next_key;
     5  PROG_LOAD          168 any,                None,                load::load;
+    6  OBJ_PIN            20  pin::check_pin,     None,                pin::pin;
+    7  OBJ_GET            20  pin::check_get,     None,                pin::get;
     10 PROG_TEST_RUN      76  any,                None,                test_run::test_run;
     11 PROG_GET_NEXT_ID   8   id::check_start,    Some(Cap::SysAdmin), id::next_prog;
     12 MAP_GET_NEXT_ID    8   id::check_start,    Some(Cap::SysAdmin), id::next_map;

@@ -152,6 +152,11 @@ impl UserRef {
         // INVARIANT: counted just now.
         UserRef(map)
     }
+
+    /// The map.
+    pub(crate) fn map(&self) -> &Shared<MapObject> {
+        &self.0
+    }
 }
 
 impl Drop for UserRef {

@@ -45,6 +45,7 @@ module! {
 struct Oxbpf {
     _device: Pin<KBox<sys::chardev::Registration<chardev::BpfDevice>>>,
     _tc: attach::tc::Kinds,
+    _pins: sys::pinfs::Registration,
     _releases: sys::shared::Releases,
     _exec: sys::exec::Areas,
 }
@@ -57,12 +58,14 @@ impl kernel::Module for Oxbpf {
         let exec = sys::exec::Areas::start();
         let releases = sys::shared::Releases::start()?;
         // From here on there are callers.
+        let pins = sys::pinfs::Registration::new()?;
         let tc = attach::tc::Kinds::register();
         let device = KBox::pin_init(sys::chardev::Registration::new(), GFP_KERNEL)?;
         pr_info!("loaded on {}\n", sys::module::kernel_release());
         Ok(Oxbpf {
             _device: device,
             _tc: tc,
+            _pins: pins,
             _releases: releases,
             _exec: exec,
         })

@@ -27,6 +27,7 @@ pub(crate) mod module;
 pub(crate) mod nofault;
 pub(crate) mod packet;
 pub(crate) mod params;
+pub(crate) mod pinfs;
 pub(crate) mod printk;
 pub(crate) mod random;
 pub(crate) mod region;

@@ -295,6 +295,20 @@ fn queues_and_stacks_are_their_model() {
                         };
                         let got = map.lookup(&[], &mut out, 0).map(|()| &out);
                         assert_eq!(got, next.ok_or(ENOENT));
+                        let mut room = vec![9; value_size as usize];
+                        let peeked = map.peek((&mut room[..]).into());
+                        assert_eq!(peeked.map(|()| &room), next.ok_or(ENOENT));
+                        if peeked.is_err() {
+                            assert!(room.iter().all(|b| *b == 0));
+                        }
+                    }
+                    4 => {
+                        let next = match ty {
+                            MapType::Queue => is.pop_front(),
+                            _ => is.pop_back(),
+                        };
+                        let got = map.pop((&mut out[..]).into()).map(|()| out);
+                        assert_eq!(got, next.ok_or(ENOENT));
                     }
                     _ => {
                         let next = match ty {
@@ -559,4 +573,33 @@ fn lists_of_cpus_have_the_same_number_of_entries() {
     let mut s = spec(MapType::LruHash, 4, 8, u32::MAX);
     s.flags = super::spec::NO_COMMON_LRU;
     assert_eq!(s.rounded(4).max_entries, u32::MAX - 3);
+}
+
+#[test]
+fn programs_see_another_cpus_value() {
+    for ty in [
+        MapType::PercpuArray,
+        MapType::PercpuHash,
+        MapType::LruPercpuHash,
+    ] {
+        let map = Map::new(&spec(ty, 4, 8, 4)).unwrap();
+        let key = 1u32.to_ne_bytes();
+        map.update(&key, &vec![0; map.user_value_size(0)], 0).unwrap();
+        let mut seen = std::collections::BTreeSet::new();
+        for cpu in 0..cpus::ids() {
+            cpus::set_current(cpu);
+            let own = map.lookup_addr(&key);
+            assert!(own.is_some());
+            assert_eq!(map.prog_lookup_percpu(key[..].into(), cpu as u32), own);
+            assert!(seen.insert(own));
+        }
+        let none = cpus::ids() as u32;
+        assert_eq!(map.prog_lookup_percpu(key[..].into(), none), None);
+        assert_eq!(map.prog_lookup_percpu(key[..].into(), u32::MAX), None);
+        let other = 9u32.to_ne_bytes();
+        assert_eq!(map.prog_lookup_percpu(other[..].into(), 0), None);
+    }
+    let map = Map::new(&spec(MapType::Hash, 4, 8, 4)).unwrap();
+    map.update(&[0; 4], &[0; 8], 0).unwrap();
+    assert_eq!(map.prog_lookup_percpu([0u8; 4][..].into(), 0), None);
 }

@@ -20,6 +20,11 @@ impl User {
         self.0 == 0
     }
 
+    /// For functions of the kernel that take such addresses.
+    pub(super) fn as_ptr(self) -> *const c_char {
+        self.0 as *const c_char
+    }
+
     /// The address `bytes` further on.
     pub(crate) fn add(self, bytes: u64) -> Self {
         User(self.0.wrapping_add(bytes))

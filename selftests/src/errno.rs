@@ -27,6 +27,8 @@ const COMMANDS: &[(&str, u32, usize)] = &[
     ("OBJ_GET_INFO_BY_FD", cmd::OBJ_GET_INFO_BY_FD, 16),
     ("LINK_CREATE", cmd::LINK_CREATE, 64),
     ("MAP_LOOKUP_AND_DELETE", cmd::MAP_LOOKUP_AND_DELETE_ELEM, 32),
+    ("OBJ_PIN", cmd::OBJ_PIN, 20),
+    ("OBJ_GET", cmd::OBJ_GET, 20),
     ("MAP_FREEZE", cmd::MAP_FREEZE, 4),
     ("MAP_LOOKUP_BATCH", cmd::MAP_LOOKUP_BATCH, 56),
     (

@@ -31,6 +31,7 @@ mod maps;
 mod memory;
 mod objects;
 mod packet;
+mod pin;
 mod prog;
 mod release;
 mod ringbuf;
@@ -55,6 +56,7 @@ const SUITES: &[Entry] = &[
     ("ids", ids::suite),
     ("mapped", mapped::suite),
     ("ringbuf", ringbuf::suite),
+    ("pin", pin::suite),
     ("load", load::suite),
     ("run", run::suite),
     ("packet", packet::suite),
