@@ -584,7 +584,8 @@ fn programs_see_another_cpus_value() {
     ] {
         let map = Map::new(&spec(ty, 4, 8, 4)).unwrap();
         let key = 1u32.to_ne_bytes();
-        map.update(&key, &vec![0; map.user_value_size(0)], 0).unwrap();
+        map.update(&key, &vec![0; map.user_value_size(0)], 0)
+            .unwrap();
         let mut seen = std::collections::BTreeSet::new();
         for cpu in 0..cpus::ids() {
             cpus::set_current(cpu);

@@ -57,7 +57,7 @@ int main(int argc, char **argv)
 	struct ring_buffer *ring;
 	struct bpf_object *object;
 	pthread_t thread;
-	int fd, n;
+	int fd, n, idle = 0;
 
 	if (argc != 2)
 		return 2;
@@ -80,9 +80,11 @@ int main(int argc, char **argv)
 	}
 	if (pthread_create(&thread, NULL, produce, &fd))
 		return 1;
+	/* 0 is a timeout, or that all that came was discarded */
 	while (next < RECORDS) {
-		n = ring_buffer__poll(ring, 5000);
-		if (n <= 0) {
+		n = ring_buffer__poll(ring, 1000);
+		idle = n == 0 ? idle + 1 : 0;
+		if (n < 0 || idle == 60) {
 			fprintf(stderr, "poll: %d after %llu of %llu\n", n, next, *count);
 			return 1;
 		}
