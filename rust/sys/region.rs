@@ -110,7 +110,9 @@ impl<T> Region<T> {
     pub(crate) fn bytes(&self) -> usize {
         let size = self.len.wrapping_mul(mem::size_of::<T>());
         match self.mappable {
-            true => size.next_multiple_of(kernel::page::PAGE_SIZE),
+            true => size
+                .checked_next_multiple_of(kernel::page::PAGE_SIZE)
+                .unwrap_or(size),
             false => size,
         }
     }
