@@ -82,9 +82,17 @@ impl Lower<'_> {
                         self.go(out)?;
                     }
                     None => {
-                        let narrow = self.st.bits(Reg::R3) <= 32;
-                        self.before_call(ctx.or(RegSet::one(Reg::R3)))?;
                         let rdx = home(Reg::R3);
+                        // What R3 is computed from must not be lost to R1, which goes first.
+                        self.sync(ctx, false)?;
+                        if let Val::Lazy(e) = self.st.val(Reg::R3) {
+                            // Only the low half counts.
+                            self.evict(rdx, Some(Reg::R3))?;
+                            self.compute(rdx, &e, Width::W32, false)?;
+                            self.wrote_home(Reg::R3, 32);
+                        }
+                        let narrow = self.st.bits(Reg::R3) <= 32;
+                        self.before_call(ctx)?;
                         if !narrow {
                             self.put(enc::rm_r(&inst::MOV_RM_R, Width::W32, rdx, rdx))?;
                         }
