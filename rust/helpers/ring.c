@@ -6,6 +6,7 @@
  */
 
 #include <linux/irq_work.h>
+#include <linux/kmemleak.h>
 #include <linux/mm.h>
 #include <linux/poll.h>
 #include <linux/slab.h>
@@ -60,6 +61,8 @@ struct oxbpf_ring *oxbpf_ring_alloc(size_t size, int node)
 	if (!ring)
 		goto fail;
 	BUILD_BUG_ON(sizeof(*ring) > PAGE_SIZE);
+	/* The only pointer to them is where kmemleak does not look. */
+	kmemleak_not_leak(pages);
 	ring->size = size;
 	ring->pages = pages;
 	ring->count = count;

@@ -26,5 +26,19 @@ try() { # NAME COMMAND...
 try "in-tree: ring_buffer__poll" "$c/records" "$c/records.bpf.o"
 try "ring_buffer__poll" "$top/scripts/with-oxbpf" "$c/records" "$c/records.bpf.o"
 
+# bpftool pins to a filesystem of ours, and finds what it pinned.
+dir=$(mktemp -d)
+ours=$top/scripts/with-oxbpf
+m=$dir/map
+try "mount -t oxbpf" mount -t oxbpf oxbpf "$dir"
+try "bpftool map create, pinned" "$ours" bpftool map create "$m" type hash key 4 value 4 \
+	entries 4 name pinned
+try "bpftool map update, pinned" "$ours" bpftool map update pinned "$m" key 1 0 0 0 value 7 0 0 0
+try "bpftool map lookup, pinned" sh -c '"$1" bpftool map lookup pinned "$2" key 1 0 0 0 | grep "07 00 00 00"' \
+	- "$ours" "$m"
+try "bpftool map show pinned" sh -c '"$1" bpftool map show pinned "$2" | grep "name pinned"' - "$ours" "$m"
+try "umount" umount "$dir"
+rmdir "$dir"
+
 echo "1..$n"
 rm -f "$log"
