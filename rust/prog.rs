@@ -19,6 +19,7 @@ use crate::sys::text::{BaseSpec, Fixed};
 use crate::sys::time;
 use crate::verifier::VerifiedProg;
 use core::fmt::Write;
+use core::sync::atomic::AtomicI64;
 use engine::{Compiled, Engine};
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Mutex};
@@ -202,6 +203,11 @@ impl Prog {
     /// How often it ran, and so on.
     pub(crate) fn stats(&self) -> Sums {
         self.info.stats.sums()
+    }
+
+    /// Not 0 while runs of programs are counted.
+    pub(crate) fn counting() -> &'static AtomicI64 {
+        stats::counting()
     }
 
     /// The part that never changes.

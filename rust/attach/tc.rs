@@ -4,13 +4,17 @@
 //!
 //! Netlink makes and deletes the filters, so there is no link; a filter holds its program.
 
+use super::layout;
 use crate::abi::ProgType;
+use crate::helper;
 use crate::prog::{Prog, ProgFile};
 use crate::sys::anon::FileRef;
 use crate::sys::context::RunGuard;
 use crate::sys::params;
 use crate::sys::shared::Shared;
 use crate::sys::tc::{self, Classifier, Name};
+use crate::sys::text::Base;
+use core::sync::atomic::AtomicI64;
 use kernel::prelude::*;
 
 impl Classifier for Prog {
@@ -28,18 +32,50 @@ impl Classifier for Prog {
         self.run(run, skb) as u32
     }
 
+    fn base(&self) -> &Base {
+        Prog::base(self)
+    }
+
+    fn counting() -> &'static AtomicI64 {
+        Prog::counting()
+    }
+
     fn tag(&self) -> [u8; 8] {
         self.aux().tag
     }
 
     fn needs_dst(&self) -> bool {
-        /// `BPF_JMP | BPF_CALL`
-        const CALL: u8 = 0x85;
         /// `BPF_FUNC_get_route_realm`
         const ROUTE_REALM: i32 = 24;
-        let mut insns = self.aux().xlated.iter();
-        insns.any(|i| i.code == CALL && i.src() == 0 && i.imm == ROUTE_REALM)
+        calls(self).any(|id| id == ROUTE_REALM)
     }
+
+    fn needs_ends(&self) -> bool {
+        /// `BPF_LDX | BPF_MEM | BPF_DW`
+        const LOAD: u8 = 0x79;
+        let layout = layout::running();
+        let ends = [layout.skb_cb_data_end, layout.skb_cb_data_meta];
+        // What a load of `data_end` or `data_meta` became; others may look the same.
+        let mut insns = self.aux().xlated.iter();
+        if insns.any(|i| i.code == LOAD && ends.contains(&i.off)) {
+            return true;
+        }
+        // Helpers that move the packet note anew where it is; a tail call counts among them.
+        calls(self).any(|id| {
+            let row = helper::HELPERS.iter().find(|row| row.id == id);
+            row.is_none_or(|row| row.moves_packet || id == helper::TAIL_CALL)
+        })
+    }
+}
+
+/// The helpers that the program calls.
+fn calls(prog: &Prog) -> impl Iterator<Item = i32> + '_ {
+    /// `BPF_JMP | BPF_CALL`
+    const CALL: u8 = 0x85;
+    let insns = prog.aux().xlated.iter();
+    insns
+        .filter(|i| i.code == CALL && i.src() == 0)
+        .map(|i| i.imm)
 }
 
 /// The kinds that tc knows of us.

@@ -8,11 +8,12 @@
 
 #include "tc.h"
 
-int oxbpf_tc_register(const struct oxbpf_tc_calls *calls, bool bpf);
+int oxbpf_tc_register(const struct oxbpf_tc_calls *calls, const s64 *counting, bool bpf);
 void oxbpf_tc_unregister(bool bpf);
 bool oxbpf_param_tc_bpf(void);
 
 const struct oxbpf_tc_calls *oxbpf_tc;
+const s64 *oxbpf_tc_counting;
 
 static bool oxbpf_tc_bpf;
 module_param_named(tc_bpf, oxbpf_tc_bpf, bool, 0444);
@@ -26,7 +27,7 @@ bool oxbpf_param_tc_bpf(void)
 DEFINE_STATIC_CALL_RET0(oxbpf_tc_run, oxbpf_tc_nothing);
 
 /* The kinds `oxbpf`, or with bpf the kinds `bpf`. The first call sets the way to programs up. */
-int oxbpf_tc_register(const struct oxbpf_tc_calls *calls, bool bpf)
+int oxbpf_tc_register(const struct oxbpf_tc_calls *calls, const s64 *counting, bool bpf)
 {
 	int err;
 
@@ -34,6 +35,7 @@ int oxbpf_tc_register(const struct oxbpf_tc_calls *calls, bool bpf)
 	if (IS_ENABLED(CONFIG_PREEMPT_RT))
 		return -EOPNOTSUPP;
 	oxbpf_tc = calls;
+	oxbpf_tc_counting = counting;
 	static_call_update(oxbpf_tc_run, calls->run);
 
 	err = oxbpf_cls_register(bpf);

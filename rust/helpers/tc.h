@@ -10,11 +10,18 @@
 #include <linux/static_call.h>
 #include <net/sch_generic.h>
 
+/* Compiled programs can be called as they are. */
+typedef u64 (*oxbpf_tc_entry_t)(struct sk_buff *skb);
+
 /* What the Rust side says of a program. */
 struct oxbpf_tc_info {
+	/* NULL when it is interpreted. */
+	oxbpf_tc_entry_t entry;
 	u32 id;
 	/* It reads what the packet's route says. */
 	bool needs_dst;
+	/* It, what it calls or what it jumps to may look where the packet's bytes end. */
+	bool needs_ends;
 	u8 tag[8];
 };
 
@@ -33,6 +40,8 @@ struct oxbpf_tc_calls {
 };
 
 extern const struct oxbpf_tc_calls *oxbpf_tc;
+/* Not 0 while somebody wants to know how often programs run. */
+extern const s64 *oxbpf_tc_counting;
 
 u32 oxbpf_tc_nothing(const void *prog, struct sk_buff *skb);
 DECLARE_STATIC_CALL(oxbpf_tc_run, oxbpf_tc_nothing);
@@ -44,25 +53,35 @@ int oxbpf_act_register(bool bpf);
 void oxbpf_act_unregister(bool bpf);
 
 /*
- * Runs a program on a packet, with softirqs off (so preemption is). The program sees the packet from
- * its link-layer header on. Where the packet's bytes end is noted in cb for it, at a place that
+ * Runs a program on a packet, with softirqs off (so preemption is): by its entry, or where there is
+ * none or runs are counted, by the Rust side. The program sees the packet from its link-layer header
+ * on. Where the packet's bytes end is noted in cb for a program that needs_ends, at a place that
  * belongs to the layer around.
  */
-static __always_inline int oxbpf_tc_classify(const void *prog, struct sk_buff *skb)
+static __always_inline int oxbpf_tc_classify(const void *prog, oxbpf_tc_entry_t entry,
+					     struct sk_buff *skb, const bool needs_ends)
 {
 	struct bpf_skb_data_end *ends = (struct bpf_skb_data_end *)skb->cb;
-	void *const meta = ends->data_meta;
-	void *const end = ends->data_end;
-	const bool pulled = skb_at_tc_ingress(skb);
+	void *meta, *end;
 	int ret;
 
-	if (pulled)
+	if (skb_at_tc_ingress(skb))
 		__skb_push(skb, skb->mac_len);
-	bpf_compute_data_pointers(skb);
-	ret = static_call(oxbpf_tc_run)(prog, skb);
-	ends->data_meta = meta;
-	ends->data_end = end;
-	if (pulled)
+	if (needs_ends) {
+		meta = ends->data_meta;
+		end = ends->data_end;
+		bpf_compute_data_pointers(skb);
+	}
+	if (likely(entry && !READ_ONCE(*oxbpf_tc_counting)))
+		ret = entry(skb);
+	else
+		ret = static_call(oxbpf_tc_run)(prog, skb);
+	if (needs_ends) {
+		ends->data_meta = meta;
+		ends->data_end = end;
+	}
+	/* No program changes that. Looking again is cheaper than remembering. */
+	if (skb_at_tc_ingress(skb))
 		__skb_pull(skb, skb->mac_len);
 
 	/* A program that clears the time leaves none of another clock. */

@@ -46,7 +46,8 @@ static int oxbpf_act_run(struct sk_buff *skb, const struct tc_action *a, struct 
 	tcf_lastuse_update(&act->common.tcfa_tm);
 	bstats_update(this_cpu_ptr(act->common.cpu_bstats), skb);
 
-	ret = oxbpf_tc_classify((const void *)rcu_dereference_bh(act->prog), skb);
+	ret = oxbpf_tc_classify((const void *)rcu_dereference_bh(act->prog), NULL, skb,
+				true);
 
 	/* Who does not let the packet pass must not take its early-found socket along. */
 	if (skb_sk_is_prefetched(skb) && ret != TC_ACT_OK)

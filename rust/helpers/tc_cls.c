@@ -25,10 +25,17 @@ struct oxbpf_cls {
 /* What a packet's way through the filters touches comes first. */
 struct oxbpf_filter {
 	struct list_head link;
-	const void *prog;
+	oxbpf_tc_entry_t entry;
 	struct tcf_result res;
+	/* Of the class. */
+	u32 major;
+	/* Results that are the verdict, as bits: none where they are classes instead. */
+	u32 ends;
+	bool needs_ends;
 	/* The program's result is the verdict; else it is a class, and actions give the verdict. */
 	bool direct;
+	const void *prog;
+	const struct oxbpf_cls *cls;
 	struct tcf_exts exts;
 	u32 handle;
 	u32 gen_flags;
@@ -47,55 +54,91 @@ static const struct nla_policy oxbpf_cls_policy[TCA_BPF_MAX + 1] = {
 };
 
 /* Results of a direct program that end the search; every other one goes on. */
-static bool oxbpf_cls_ends(int verdict)
+#define OXBPF_ENDS	(BIT(TC_ACT_OK) | BIT(TC_ACT_SHOT) | BIT(TC_ACT_STOLEN) |	\
+			 BIT(TC_ACT_REDIRECT) | BIT(TC_ACT_TRAP))
+
+static __always_inline bool oxbpf_filter_ends(const struct oxbpf_filter *f, int ret)
 {
-	switch (verdict) {
-	case TC_ACT_OK:
-	case TC_ACT_SHOT:
-	case TC_ACT_STOLEN:
-	case TC_ACT_REDIRECT:
-	case TC_ACT_TRAP:
-		return true;
-	default:
-		return false;
+	return (u32)ret < 32 && f->ends & BIT(ret);
+}
+
+/* The program's result on the packet, which is in the filter's class meanwhile. */
+static __always_inline int oxbpf_filter_run(const struct oxbpf_filter *f, struct sk_buff *skb,
+					    const bool needs_ends)
+{
+	qdisc_skb_cb(skb)->tc_classid = f->res.classid;
+	return oxbpf_tc_classify(f->prog, f->entry, skb, needs_ends);
+}
+
+/* A direct program may have chosen another class of the same discipline. */
+static __always_inline void oxbpf_filter_class(const struct oxbpf_filter *f,
+					       const struct sk_buff *skb, struct tcf_result *res)
+{
+	res->class = 0;
+	res->classid = f->major | qdisc_skb_cb(skb)->tc_classid;
+}
+
+/* The verdict after filter f gave ret: of its actions, or of filters behind it. */
+static noinline int oxbpf_cls_continue(const struct oxbpf_filter *f, int ret, struct sk_buff *skb,
+				       struct tcf_result *res)
+{
+	const struct oxbpf_cls *cls = f->cls;
+	int verdict = TC_ACT_UNSPEC;
+
+	for (;;) {
+		if (f->direct) {
+			oxbpf_filter_class(f, skb, res);
+			if (oxbpf_filter_ends(f, ret))
+				return ret;
+			verdict = TC_ACT_UNSPEC;
+		} else if (ret) {
+			if (ret == -1) {
+				*res = f->res;
+			} else {
+				res->class = 0;
+				res->classid = ret;
+			}
+			verdict = tcf_exts_exec(skb, (struct tcf_exts *)&f->exts, res);
+			if (verdict >= 0)
+				return verdict;
+		}
+		f = list_entry_rcu(f->link.next, struct oxbpf_filter, link);
+		if (&f->link == &cls->filters)
+			return verdict;
+		ret = oxbpf_filter_run(f, skb, true);
 	}
+}
+
+/* Most often there is one filter, and its program has the last word: that way is kept short. */
+static __always_inline int oxbpf_filter_first(const struct oxbpf_filter *f, struct sk_buff *skb,
+					      struct tcf_result *res, const bool needs_ends)
+{
+	int ret = oxbpf_filter_run(f, skb, needs_ends);
+
+	if (likely(oxbpf_filter_ends(f, ret))) {
+		oxbpf_filter_class(f, skb, res);
+		return ret;
+	}
+	return oxbpf_cls_continue(f, ret, skb, res);
+}
+
+static noinline int oxbpf_filter_first_ends(const struct oxbpf_filter *f, struct sk_buff *skb,
+					    struct tcf_result *res)
+{
+	return oxbpf_filter_first(f, skb, res, true);
 }
 
 static int oxbpf_cls_classify(struct sk_buff *skb, const struct tcf_proto *tp,
 			      struct tcf_result *res)
 {
 	const struct oxbpf_cls *cls = rcu_dereference_bh(tp->root);
-	const struct oxbpf_filter *f;
-	int verdict = TC_ACT_UNSPEC;
+	const struct oxbpf_filter *f = list_entry_rcu(cls->filters.next, struct oxbpf_filter, link);
 
-	list_for_each_entry_rcu(f, &cls->filters, link) {
-		int ret;
-
-		qdisc_skb_cb(skb)->tc_classid = f->res.classid;
-		ret = oxbpf_tc_classify(f->prog, skb);
-		if (f->direct) {
-			res->class = 0;
-			res->classid = TC_H_MAJ(f->res.classid) | qdisc_skb_cb(skb)->tc_classid;
-			verdict = ret;
-			if (oxbpf_cls_ends(ret))
-				return ret;
-			verdict = TC_ACT_UNSPEC;
-			continue;
-		}
-
-		if (!ret)
-			continue;
-		if (ret == -1) {
-			*res = f->res;
-		} else {
-			res->class = 0;
-			res->classid = ret;
-		}
-		verdict = tcf_exts_exec(skb, (struct tcf_exts *)&f->exts, res);
-		if (verdict >= 0)
-			break;
-	}
-	return verdict;
+	if (unlikely(&f->link == &cls->filters))
+		return TC_ACT_UNSPEC;
+	if (f->needs_ends)
+		return oxbpf_filter_first_ends(f, skb, res);
+	return oxbpf_filter_first(f, skb, res, false);
 }
 
 static int oxbpf_cls_init(struct tcf_proto *tp)
@@ -191,6 +234,7 @@ static int oxbpf_filter_parse(struct oxbpf_filter *f, struct nlattr **tb,
 	if (flags & ~TCA_BPF_FLAG_ACT_DIRECT)
 		return -EINVAL;
 	f->direct = flags & TCA_BPF_FLAG_ACT_DIRECT;
+	f->ends = f->direct ? OXBPF_ENDS : 0;
 
 	f->gen_flags = nla_get_u32_default(tb[TCA_BPF_FLAGS_GEN], 0);
 	if (f->gen_flags & ~(TCA_CLS_FLAGS_SKIP_HW | TCA_CLS_FLAGS_SKIP_SW) ||
@@ -266,11 +310,15 @@ static int oxbpf_cls_change(struct net *net, struct sk_buff *in_skb, struct tcf_
 	if (err)
 		goto name;
 	oxbpf_tc->info(f->prog, &info);
+	f->cls = cls;
+	f->entry = info.entry;
+	f->needs_ends = info.needs_ends;
 	if (info.needs_dst)
 		tcf_block_netif_keep_dst(tp->chain->block);
 
 	if (tb[TCA_BPF_CLASSID]) {
 		f->res.classid = nla_get_u32(tb[TCA_BPF_CLASSID]);
+		f->major = TC_H_MAJ(f->res.classid);
 		tcf_bind_filter(tp, &f->res, base);
 	}
 	idr_replace(&cls->handles, f, f->handle);

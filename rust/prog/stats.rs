@@ -18,6 +18,11 @@ pub(super) fn wanted() -> bool {
     WANTED.load(Relaxed) != 0
 }
 
+/// The number, for hooks that look themselves.
+pub(super) fn counting() -> &'static AtomicI64 {
+    &WANTED
+}
+
 /// Somebody wants to know, as long as this lives: what the descriptor of ENABLE_STATS holds.
 ///
 /// # Invariants

@@ -4,15 +4,19 @@
 
 use super::context::RunGuard;
 use super::shared::{Object, Shared};
+use super::text::Base;
 use core::marker::PhantomData;
+use core::sync::atomic::AtomicI64;
 use kernel::error::to_result;
 use kernel::prelude::*;
 
 /// `struct oxbpf_tc_info`
 #[repr(C)]
 struct RawInfo {
+    entry: usize,
     id: u32,
     needs_dst: bool,
+    needs_ends: bool,
     tag: [u8; 8],
 }
 
@@ -26,7 +30,7 @@ struct RawCalls {
 }
 
 extern "C" {
-    fn oxbpf_tc_register(calls: *const RawCalls, bpf: bool) -> c_int;
+    fn oxbpf_tc_register(calls: *const RawCalls, counting: *const AtomicI64, bpf: bool) -> c_int;
     fn oxbpf_tc_unregister(bpf: bool);
 }
 
@@ -45,11 +49,21 @@ pub(crate) trait Classifier: Object {
     /// Its verdict on the packet whose `struct sk_buff` is at `skb`.
     fn classify(&self, run: &RunGuard, skb: usize) -> u32;
 
+    /// What runs it, as [`Self::classify`] does while runs are not counted; it lives as long.
+    fn base(&self) -> &Base;
+
+    /// Not 0 while runs are counted.
+    fn counting() -> &'static AtomicI64;
+
     /// What user space knows it by besides its id.
     fn tag(&self) -> [u8; 8];
 
     /// It reads what the packet's route says.
     fn needs_dst(&self) -> bool;
+
+    /// It, a helper that it calls or a program that it jumps to may look at where the packet's bytes
+    /// end, or note it.
+    fn needs_ends(&self) -> bool;
 }
 
 /// The names that a pair of kinds can have.
@@ -87,8 +101,8 @@ impl<P: Classifier> Kinds<P> {
         const {
             assert!(matches!(P::RELEASE, super::shared::Release::Grace));
         }
-        // SAFETY: the calls are static.
-        to_result(unsafe { oxbpf_tc_register(Self::CALLS, name == Name::Bpf) })?;
+        // SAFETY: the calls and the counter are static.
+        to_result(unsafe { oxbpf_tc_register(Self::CALLS, P::counting(), name == Name::Bpf) })?;
         // INVARIANT: registered just now.
         Ok(Kinds(name, PhantomData))
     }
@@ -131,8 +145,10 @@ unsafe extern "C" fn info<P: Classifier>(prog: *const c_void, to: *mut RawInfo) 
     // SAFETY: the reference that `get` gave away is still there.
     let prog = unsafe { Shared::<P>::borrow_raw(prog) };
     let info = RawInfo {
+        entry: prog.base().entry(),
         id: prog.id(),
         needs_dst: prog.needs_dst(),
+        needs_ends: prog.needs_ends(),
         tag: prog.tag(),
     };
     // SAFETY: the caller's promise.

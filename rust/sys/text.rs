@@ -189,6 +189,12 @@ impl Base {
         self.tail_entry
     }
 
+    /// Address of the function that runs the program on the context that it is given, for C to call
+    /// under the same conditions as [`Self::run`]; 0 when there is no machine code.
+    pub(super) fn entry(&self) -> usize {
+        self.entry
+    }
+
     /// Runs the machine code on the context at `ctx`; `None` when there is none.
     #[inline(always)]
     pub(crate) fn run(&self, _guard: &RunGuard, ctx: usize) -> Option<u64> {
