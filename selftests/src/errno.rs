@@ -184,4 +184,5 @@ const EXTRA: &[u32] = &[
     cmd::MAP_GET_FD_BY_ID,
     cmd::LINK_GET_FD_BY_ID,
     cmd::LINK_GET_NEXT_ID,
+    cmd::ENABLE_STATS,
 ];

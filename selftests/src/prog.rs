@@ -8,8 +8,6 @@ use crate::ktap::Suite;
 use oxbpf::{cmd, Bpf, Prog, ProgSpec, ProgType, TestRun};
 use std::os::fd::{AsFd, AsRawFd};
 
-/// `BPF_ENABLE_STATS`
-const ENABLE_STATS: u32 = 32;
 /// `OXBPF_DEBUG_WRITE_PROG`
 const WRITE_PROG: u64 = 0xbe01;
 /// Its answer: only the other memory could be written.
@@ -59,7 +57,7 @@ impl Drop for Fd {
 }
 
 fn enable(bpf: &Bpf) -> Result<Fd, String> {
-    let fd = bpf.call(ENABLE_STATS, &mut 0u32.to_ne_bytes());
+    let fd = bpf.call(cmd::ENABLE_STATS, &mut 0u32.to_ne_bytes());
     fd.map(Fd).map_err(|e| format!("enable: {e}"))
 }
 
@@ -120,12 +118,12 @@ pub fn suite(s: &mut Suite) {
         both.same(|b| {
             let kinds = [1u32, 2, u32::MAX].map(|ty| {
                 let mut attr = ty.to_ne_bytes();
-                no_fd(b.call(ENABLE_STATS, &mut attr))
+                no_fd(b.call(cmd::ENABLE_STATS, &mut attr))
             });
             let mut long = [0u8; 8];
             long[4] = 1;
             let closed = b.call(cmd::PROG_GET_FD_BY_ID, &mut [0; 4]).is_err();
-            (kinds, no_fd(b.call(ENABLE_STATS, &mut long)), closed)
+            (kinds, no_fd(b.call(cmd::ENABLE_STATS, &mut long)), closed)
         })
         .map(|_| ())
     });

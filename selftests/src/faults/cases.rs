@@ -136,8 +136,32 @@ impl Case {
 }
 
 /// Memory that stays for the life of the process, for the kernel to read and write.
-fn kept<T: Clone>(of: &[T]) -> &'static mut [T] {
-    Box::leak(of.to_vec().into_boxed_slice())
+/// A copy that stays, and that ends (but for its alignment) where mapped memory does: who reads or
+/// writes more of it than there is gets `EFAULT`, wherever the heap may lie.
+fn kept<T: Copy>(of: &[T]) -> &'static mut [T] {
+    const PAGE: usize = 4096;
+    let size = std::mem::size_of_val(of).next_multiple_of(8);
+    let whole = size.next_multiple_of(PAGE);
+    // SAFETY: new memory, at no certain place.
+    let start = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            whole + PAGE,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    assert_ne!(start, libc::MAP_FAILED, "no memory");
+    // SAFETY: the last page of it, and then as much as `size` in front of that; it is written here
+    // before anyone has it, and stays mapped. What is needed is a multiple of eight bytes.
+    unsafe {
+        libc::mprotect(start.byte_add(whole), PAGE, libc::PROT_NONE);
+        let to = start.byte_add(whole - size).cast::<T>();
+        to.copy_from_nonoverlapping(of.as_ptr(), of.len());
+        std::slice::from_raw_parts_mut(to, of.len())
+    }
 }
 
 fn address<T>(of: &[T]) -> u64 {
@@ -312,12 +336,12 @@ fn elements(b: &Bpf, to: &mut Vec<Case>) {
                 .after(checked.clone()),
             );
         }
-        batches(b, name, &s, &map, to);
+        batches(name, &s, &map, to);
     }
 }
 
 /// Commands on many elements at once, where the type has them.
-fn batches(b: &Bpf, name: &str, s: &MapSpec, map: &Rc<Map>, to: &mut Vec<Case>) {
+fn batches(name: &str, s: &MapSpec, map: &Rc<Map>, to: &mut Vec<Case>) {
     let n = 4u32;
     let keys: Vec<u8> = (0..n).flat_map(|i| key(i, s)).collect();
     let keys: &'static mut [u8] = kept(&keys);
@@ -352,6 +376,8 @@ fn batches(b: &Bpf, name: &str, s: &MapSpec, map: &Rc<Map>, to: &mut Vec<Case>) 
         };
         let (map, spec) = (map.clone(), s.clone());
         let fill = move |_: &mut Attr| {
+            // What has no keys grows with each element.
+            while spec.key_size == 0 && map.take(&[]).is_ok() {}
             for i in 0..n {
                 let value = vec![9; map.value_bytes()];
                 map.update(&key(i, &spec), &value, 0)
@@ -668,7 +694,7 @@ pub fn all(b: &Bpf) -> Vec<Case> {
         println!("# no cases of programs: their maps or the programs themselves cannot be made");
     }
     btf(&mut all);
-    all.push(Case::new("ENABLE_STATS", 32, Attr::new(4)).fd());
+    all.push(Case::new("ENABLE_STATS", cmd::ENABLE_STATS, Attr::new(4)).fd());
     let known: Vec<u32> = crate::table::rows().iter().map(|row| row.number).collect();
     all.retain(|case| case.command.is_none_or(|c| known.contains(&c)));
     // What is not supported says so; any other refusal is a failure where the case is used.

@@ -109,7 +109,8 @@ fn xlated(b: &Bpf, fd: i32) -> Vec<Slot> {
 fn attrs(b: &Bpf) -> Result<(), String> {
     let before = Objects::now(b);
     let insns: Vec<Slot> = [vec![mov(0, 0); 64], vec![exit()]].concat();
-    let log = vec![0u8; 4096];
+    // Much more than the attr says, which may come to say more.
+    let log = vec![0u8; 1 << 22];
     let map = b
         .map_create(&MapSpec::new(MapType::HASH, 8, 8, 8))
         .map_err(|e| e.to_string())?;
@@ -121,7 +122,7 @@ fn attrs(b: &Bpf) -> Result<(), String> {
     load.u32(24, 2).u32(28, 4096).ptr(32, &log);
     let mut create = Attr::new(SIZE);
     create.u32(0, 1).u32(4, 8).u32(8, 8).u32(12, 16);
-    let buffer = vec![0u64; 64];
+    let buffer = vec![0u64; 1 << 16];
     let mut lookup = Attr::new(32);
     lookup
         .u32(0, map.as_fd().as_raw_fd() as u32)
@@ -162,10 +163,9 @@ fn attrs(b: &Bpf) -> Result<(), String> {
             },
             || {
                 for _ in 0..volume(20_000) {
-                    // SAFETY: the addresses inside are right or NULL, and their sizes too, or larger
-                    // than `log` and `buffer` are: then what is behind them on the heap of a test
-                    // process that compares nothing may be written to, but by the log only, which is
-                    // shorter, and by an info of 104 bytes.
+                    // SAFETY: the addresses inside are right or NULL. Sizes may be larger than
+                    // `log` and `buffer` are, but those are larger than all that can be written
+                    // there: the log of 65 instructions, a value, or what is known of an object.
                     let made = unsafe { b.call_raw(command, shared.as_ptr() as u64, size) };
                     if let (Ok(fd), cmd::PROG_LOAD | cmd::MAP_CREATE) = (made, command) {
                         // SAFETY: the command made `fd` for us.

@@ -84,6 +84,8 @@ pub mod cmd {
     pub const LINK_GET_FD_BY_ID: u32 = 30;
     /// The next link id.
     pub const LINK_GET_NEXT_ID: u32 = 31;
+    /// Counts and times runs of programs while its descriptor is open.
+    pub const ENABLE_STATS: u32 = 32;
     /// Detaches what a link holds, and leaves the link.
     pub const LINK_DETACH: u32 = 34;
     /// Lets a program keep a map.
