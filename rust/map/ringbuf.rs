@@ -213,6 +213,9 @@ mod tests {
         Some((data, taken(len)))
     }
 
+    /// Position, bytes taken, and what it ended as: nothing yet, discarded, or its data.
+    type Reserved = (u64, u64, Option<Option<Vec<u8>>>);
+
     /// Random producers and a consumer: records come once and in the order of reservation, and a
     /// reservation fails exactly when there is no room.
     #[test]
@@ -220,9 +223,9 @@ mod tests {
         for seed in 0..20 {
             let mut rng = Rng::new(seed);
             let r = ring(4096, 0);
-            // Position, bytes taken, what it ends as.
+            // Position and data.
             let mut open: Vec<(u64, Vec<u8>)> = Vec::new();
-            let mut queue: VecDeque<(u64, u64, Option<Option<Vec<u8>>>)> = VecDeque::new();
+            let mut queue: VecDeque<Reserved> = VecDeque::new();
             for _ in 0..20_000 {
                 match rng.below(6) {
                     0 | 1 => {

@@ -215,7 +215,10 @@ impl Room {
     ///
     /// `EINVAL` when they do not fit, `EIO` when the kernel could not write them.
     pub(crate) fn write(&self, off: usize, bytes: &[u8]) -> Result {
-        if off.checked_add(bytes.len()).is_none_or(|end| end > self.len) {
+        if off
+            .checked_add(bytes.len())
+            .is_none_or(|end| end > self.len)
+        {
             return Err(EINVAL);
         }
         let to = self.addr.wrapping_add(off) as *mut c_void;

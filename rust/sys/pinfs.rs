@@ -99,8 +99,8 @@ pub(crate) fn pin<T: Send + Sync + 'static>(dir: i32, path: User, value: T) -> R
     )?;
     let object = KBox::into_raw(holder);
     // SAFETY: the path may be any address; on success the file owns the holder.
-    let done =
-        kernel::error::to_result(unsafe { oxbpf_pinfs_pin(dir, path.as_ptr(), object.cast()) });
+    let done = unsafe { oxbpf_pinfs_pin(dir, path.as_ptr(), object.cast()) };
+    let done = kernel::error::to_result(done);
     if done.is_err() {
         // SAFETY: no file took it.
         drop(unsafe { KBox::from_raw(object) });

@@ -53,7 +53,7 @@ impl Ring {
     /// `AllocError` when there is not so much memory, or for another size.
     pub(crate) fn new(size: usize, node: Option<u32>) -> Result<Self, AllocError> {
         // Twice that and the other pages are counted in 32 bits.
-        if !size.is_power_of_two() || size < PAGE_SIZE || size > 1 << 31 {
+        if !size.is_power_of_two() || !(PAGE_SIZE..=1 << 31).contains(&size) {
             return Err(AllocError);
         }
         let node = node.and_then(|n| i32::try_from(n).ok()).unwrap_or(-1);

@@ -259,20 +259,14 @@ impl<T: Object> Drop for Shared<T> {
             // SAFETY: nobody else has a reference, and nobody finds it by number any more.
             Release::Now => unsafe { free(self.0) },
             // SAFETY: as above; `work` belongs to the object, which lives until it ran.
-            Release::Worker => unsafe {
-                oxbpf_release_queue(self.head().work(), work_free::<T>)
-            },
+            Release::Worker => unsafe { oxbpf_release_queue(self.head().work(), work_free::<T>) },
             // Only for the test that must fail without the grace period.
-            // SAFETY: as above.
             #[cfg(oxbpf_no_grace)]
-            Release::Grace => unsafe {
-                oxbpf_release_queue(self.head().work(), work_free::<T>)
-            },
-            // SAFETY: as above, with `rcu`.
+            // SAFETY: as above.
+            Release::Grace => unsafe { oxbpf_release_queue(self.head().work(), work_free::<T>) },
             #[cfg(not(oxbpf_no_grace))]
-            Release::Grace => unsafe {
-                bindings::call_rcu(self.head().rcu(), Some(rcu_free::<T>))
-            },
+            // SAFETY: as above, with `rcu`.
+            Release::Grace => unsafe { bindings::call_rcu(self.head().rcu(), Some(rcu_free::<T>)) },
         }
     }
 }

@@ -277,7 +277,7 @@ impl Fixed {
         let mut heap = 0u64;
         let try_at = |addr: *mut c_void| {
             // SAFETY: the copy survives addresses that cannot be written; the byte is what is there.
-            kernel::error::to_result(unsafe { oxbpf_try_writing(addr) }).map(|_| ())
+            kernel::error::to_result(unsafe { oxbpf_try_writing(addr) })
         };
         (
             try_at(self.0.as_ptr().cast()),

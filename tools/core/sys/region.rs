@@ -59,7 +59,7 @@ impl<T> Region<T> {
     /// The number of the element that [`Self::at_hash`] gives.
     pub fn index_of_hash(&self, hash: usize) -> usize {
         match self.0.len().is_power_of_two() && size_of::<T>().is_power_of_two() {
-            true => hash / size_of::<T>() & (self.0.len() - 1),
+            true => (hash / size_of::<T>()) & (self.0.len() - 1),
             false => 0,
         }
     }

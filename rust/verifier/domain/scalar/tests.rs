@@ -88,7 +88,7 @@ fn all_operations_are_sound_at_4_bits() {
         .map(|a| (members(&a), a))
         .collect();
     let results =
-        |f: &dyn Fn(u64) -> u64, ys: &[u64]| ys.iter().fold(0u16, |set, y| set | 1 << f(*y));
+        |f: &dyn Fn(u64) -> u64, ys: &[u64]| ys.iter().fold(0u16, |set, y| set | (1 << f(*y)));
     let mut pairs = 0u64;
     for op in OPS {
         // Per x and per second set, the results as sets of bits.
@@ -114,7 +114,7 @@ fn all_operations_are_sound_at_4_bits() {
                 pairs += 1;
                 for (width, set) in [(Width::W64, of(&whole, 15)), (Width::W32, of(&half, 3))] {
                     let r = Small::alu(op, width, a, b);
-                    for z in (0..16).filter(|z| set & 1 << z != 0) {
+                    for z in (0..16).filter(|z| set & (1 << z) != 0) {
                         assert!(r.contains(z), "{a:?} {op:?} {width:?} {b:?} = {r:?}: {z}");
                     }
                 }
