@@ -7,6 +7,7 @@ use crate::insn::{add, call, exit, ld_imm64, mov, mov_reg, raw};
 use crate::ktap::Suite;
 use oxbpf::{Bpf, Prog, ProgInfo, ProgSpec, ProgType, Slot, TestRun};
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::thread::sleep;
@@ -70,7 +71,7 @@ fn numbers() -> (Vec<u32>, Vec<Slot>) {
         raw(0x79, 1, 10, -8, 0),
         raw(0xaf, 0, 1, 0, 0),
     ];
-    insns.extend(ld_imm64(2, u64::from(numbers[6]) << 32 | 1));
+    insns.extend(ld_imm64(2, (u64::from(numbers[6]) << 32) | 1));
     insns.extend([raw(0xaf, 0, 2, 0, 0), raw(0x77, 2, 0, 0, 32)]);
     insns.extend([raw(0x0f, 0, 2, 0, 0), exit()]);
     (numbers, insns)
@@ -127,7 +128,11 @@ fn kallsyms(prefix: &str) -> Vec<(u64, String)> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    let mut text = String::new();
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 fn names(both: &Both) -> Result<(), String> {

@@ -3,6 +3,16 @@
 //! Machine code as text.
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter};
+use std::fmt::Write;
+
+/// Two digits a byte.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
 
 /// Prints `bytes`, which lie at `addr`, an instruction a line; `name` says what a jump or call out
 /// of them leads to.
@@ -17,10 +27,7 @@ pub fn print(bytes: &[u8], addr: u64, indent: &str, name: impl Fn(u64) -> Option
         text.clear();
         formatter.format(&insn, &mut text);
         let start = (insn.ip() - addr) as usize;
-        let raw: String = bytes[start..start + insn.len()]
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
+        let raw = hex(&bytes[start..start + insn.len()]);
         let target = insn.near_branch_target();
         let target = (target != 0 && !inside.contains(&target))
             .then(|| name(target))

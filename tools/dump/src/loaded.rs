@@ -74,7 +74,7 @@ pub fn dump(id: u32, in_tree: bool) -> Result<(), String> {
         .prog_by_id(id)
         .map_err(|e| format!("program {id}: {e}"))?;
     let about = prog.info().map_err(|e| format!("program {id}: {e}"))?;
-    let tag: String = about.tag.iter().map(|b| format!("{b:02x}")).collect();
+    let tag = code::hex(&about.tag);
     println!(
         "program {id} {}: type {}, tag {tag}, {} bytes of instructions, {} of machine code",
         about.name,

@@ -494,7 +494,7 @@ fn signed_division_by_constants() {
         divisors.extend([(1 << shift) - 1, 1 << shift, (1 << shift) + 1]);
     }
     for _ in 0..60 {
-        divisors.push((rng.bits() & 0x7fff_ffff) as i64 >> rng.below(30) | 1);
+        divisors.push(((rng.bits() & 0x7fff_ffff) as i64 >> rng.below(30)) | 1);
     }
     divisors.extend([i64::from(i32::MAX), 1_000_000_007, 641, 6_700_417]);
     let mut n = 0;
@@ -599,7 +599,7 @@ fn numbers() -> (Code, Vec<u32>) {
     let (low, high) = (number() as u32, number() as u32);
     p.extend(oxbpf_jit_run::ld64(
         Reg::R1,
-        u64::from(high) << 32 | u64::from(low),
+        (u64::from(high) << 32) | u64::from(low),
     ));
     // As a product and as an address.
     p.push(mov(Reg::R2, Src::Reg(Reg::R10)));
