@@ -55,7 +55,7 @@ fn fixture(t: &Test, prog_type: ProgType) -> Option<Fixture> {
                     key_size: f.key_size,
                     value_size: f.value_size,
                     max_entries: f.max_entries,
-                    flags: u32::from(f.rdonly_prog) << 7 | u32::from(f.wronly_prog) << 8,
+                    flags: (u32::from(f.rdonly_prog) << 7) | (u32::from(f.wronly_prog) << 8),
                     frozen: f.frozen,
                     init: match array {
                         true => vec![(vec![0; 4], array_value(f.value_size))],
