@@ -15,10 +15,11 @@ use std::path::{Path, PathBuf};
 use std::ptr;
 
 /// A mounted filesystem of the kind that the implementation pins to.
-struct Mount(PathBuf);
+pub struct Mount(PathBuf);
 
 impl Mount {
-    fn new(b: &Bpf) -> Result<Mount, String> {
+    /// Mounts one, below /tmp.
+    pub fn new(b: &Bpf) -> Result<Mount, String> {
         let kind = if b.name() == "oxbpf" { "oxbpf" } else { "bpf" };
         let dir = PathBuf::from(format!("/tmp/pin-{kind}-{}", std::process::id()));
         fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
@@ -32,7 +33,8 @@ impl Mount {
         }
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    /// The path of `name` there.
+    pub fn at(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 

@@ -3,6 +3,7 @@
 //! The commands with arguments that make them do all they can: allocate, copy, look up, release.
 
 use crate::insn::{add, call, exit, ld_map, mov, mov_reg, raw};
+use crate::pin::Mount;
 use oxbpf::attr::{self, Attr, SIZE};
 use oxbpf::link::TRACE_KPROBE_MULTI;
 use oxbpf::{cmd, Bpf, Errno, Map, MapSpec, MapType, Prog, ProgSpec, ProgType, Slot};
@@ -666,6 +667,34 @@ fn btf(to: &mut Vec<Case>) {
     to.push(Case::new("BTF_LOAD", 18, a).fd());
 }
 
+/// Pinning, on a filesystem that goes with the cases.
+fn pins(b: &Bpf, map: &Rc<Map>, to: &mut Vec<Case>) -> Option<()> {
+    let mount = Rc::new(Mount::new(b).ok()?);
+    let path = |name: &str| -> &'static [u8] {
+        let mut bytes = mount.at(name).into_os_string().into_encoded_bytes();
+        bytes.push(0);
+        kept(&bytes)
+    };
+    let mut a = Attr::new(20);
+    a.ptr(0, path("new")).u32(8, fd_of(&**map));
+    let (held, mounted) = (map.clone(), mount.clone());
+    to.push(Case::new("OBJ_PIN", cmd::OBJ_PIN, a).before(move |_| {
+        let _ = std::fs::remove_file(mounted.at("new"));
+        held.info().map(|_| ()).map_err(|e| e.to_string())
+    }));
+    let mut a = Attr::new(20);
+    a.ptr(0, path("old")).u32(8, fd_of(&**map));
+    b.call(cmd::OBJ_PIN, a.bytes()).ok()?;
+    a.u32(8, 0);
+    to.push(Case::new("OBJ_GET", cmd::OBJ_GET, a).fd().before(move |_| {
+        match mount.at("old").exists() {
+            true => Ok(()),
+            false => Err("the pin is gone".to_string()),
+        }
+    }));
+    Some(())
+}
+
 /// All of them. What a command does not know yet answers `EINVAL` before it does anything, and has no
 /// case; that each command of the module has one is a test.
 pub fn all(b: &Bpf) -> Vec<Case> {
@@ -694,6 +723,7 @@ pub fn all(b: &Bpf) -> Vec<Case> {
         println!("# no cases of programs: their maps or the programs themselves cannot be made");
     }
     btf(&mut all);
+    let _ = pins(b, &inner, &mut all);
     all.push(Case::new("ENABLE_STATS", cmd::ENABLE_STATS, Attr::new(4)).fd());
     let known: Vec<u32> = crate::table::rows().iter().map(|row| row.number).collect();
     all.retain(|case| case.command.is_none_or(|c| known.contains(&c)));
