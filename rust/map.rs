@@ -429,9 +429,9 @@ impl Map {
             Kind::Array(m) => m.lookup_addr(key),
             Kind::Hash(m) => m.lookup_addr(key),
             Kind::PercpuArray(m) => m.lookup_addr(key),
-            Kind::PercpuHash(m) => m.lookup_addr(key),
-            Kind::LruHash(m) => m.lookup_addr(key),
-            Kind::LruPercpuHash(m) => m.lookup_addr(key),
+            Kind::PercpuHash(m) => m.lookup_apart(key),
+            Kind::LruHash(m) => m.lookup_apart(key),
+            Kind::LruPercpuHash(m) => m.lookup_apart(key),
             Kind::Lpm(m) => m.lookup_addr(key),
             Kind::Queue(_) | Kind::Bloom(_) | Kind::FdArray(_) | Kind::Ringbuf(_) => 0,
         }

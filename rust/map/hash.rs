@@ -20,10 +20,10 @@ use crate::sys::bytes::Bytes;
 use crate::sys::cpus;
 use core::sync::atomic::Ordering::Release;
 use kernel::prelude::*;
-use key::{with_key, Key};
+use key::{with_key, Key, Word};
 use recency::{Keep, Oldest, Recency};
 use table::batch::{Cursor, Step};
-use table::{Locked, Place, Table};
+use table::{Locked, Place, Quick, Table};
 use values::{Inline, PerCpuValues, Values};
 
 /// Copies without the lock before it is taken.
@@ -82,9 +82,30 @@ impl<V: Values, R: Recency> Hash<V, R> {
         if V::IN_ELEMENT && R::WORDS == 0 {
             return self.table.find_addr(key);
         }
-        let Some(e) = self.table.find(key) else {
-            return 0;
+        let Some(k) = Word::quick(key) else {
+            return self.lookup_other(key);
         };
+        match self.table.find_quick(k) {
+            Quick::Found(e) => self.used(e),
+            Quick::Absent => 0,
+            Quick::Unknown => self.lookup_other(key),
+        }
+    }
+
+    /// The same, not inlined: for callers that choose among several maps.
+    #[inline(never)]
+    pub(super) fn lookup_apart(&self, key: Bytes<'_>) -> usize {
+        self.lookup_addr(key)
+    }
+
+    #[inline(never)]
+    fn lookup_other(&self, key: Bytes<'_>) -> usize {
+        self.table.find(key).map_or(0, |e| self.used(e))
+    }
+
+    /// A program uses the entry in element `e`: the address of its value.
+    #[inline(always)]
+    fn used(&self, e: u32) -> usize {
         self.recency.used(&self.table, e);
         self.values.addr(&self.table, e)
     }
@@ -140,23 +161,75 @@ impl<V: Values, R: Recency> Hash<V, R> {
         how: Update,
         which: Cpus,
     ) -> Result {
-        with_key!(key, |k| {
-            {
-                let locked = self.table.lock(k)?;
-                let old = locked.find(k);
-                how.allows(old.is_some())?;
-                if let Some(place) = old {
-                    return self.change(&locked, k, value, which, place);
-                }
-                if let Some(e) = self.table.pool.take(locked.guard.cpu()) {
-                    return self.add(&locked, k, value, which, e);
+        match Word::quick(key) {
+            Some(k) => self.update_key(k, value, how, which),
+            None => self.update_other(key, value, how, which),
+        }
+    }
+
+    #[inline(never)]
+    fn update_other(&self, key: Bytes<'_>, value: Bytes<'_>, how: Update, which: Cpus) -> Result {
+        with_key!(key, |k| self.update_key(k, value, how, which))
+    }
+
+    /// What most updates are comes first, and is short: an entry that is found at once gets a new
+    /// value where it is, and one that is not there a free element.
+    #[inline(always)]
+    fn update_key<K: Key>(&self, key: K, value: Bytes<'_>, how: Update, which: Cpus) -> Result {
+        let locked = self.table.lock(key)?;
+        match locked.find_quick(key) {
+            Quick::Found(e) if how != Update::NoExist => {
+                if self.set(e, value, which) {
+                    return Ok(());
                 }
             }
-            // The element that makes room may be anywhere, and one lock is held at a time.
-            let e = self.recency.make_room(&self.table)?;
-            self.update_with(k, value, how, which, e)
-                .inspect_err(|_| self.free(e))
-        })
+            Quick::Absent if how != Update::Exist => {
+                if let Some(e) = self.table.pool.take(locked.guard.cpu()) {
+                    return self.add(&locked, key, value, which, e);
+                }
+            }
+            Quick::Found(_) | Quick::Absent | Quick::Unknown => {}
+        }
+        self.update_locked(locked, key, value, how, which)
+    }
+
+    #[inline(never)]
+    fn update_locked<K: Key>(
+        &self,
+        locked: Locked<'_>,
+        key: K,
+        value: Bytes<'_>,
+        how: Update,
+        which: Cpus,
+    ) -> Result {
+        let old = locked.find(key);
+        how.allows(old.is_some())?;
+        if let Some(place) = old {
+            return self.change(&locked, key, value, which, place);
+        }
+        if let Some(e) = self.table.pool.take(locked.guard.cpu()) {
+            return self.add(&locked, key, value, which, e);
+        }
+        // The element that makes room may be anywhere, and one lock is held at a time.
+        drop(locked);
+        let e = self.recency.make_room(&self.table)?;
+        self.update_with(key, value, how, which, e)
+            .inspect_err(|_| self.free(e))
+    }
+
+    /// Sets the value of the entry in `e` where it is; false when that cannot be done in one go.
+    #[inline(always)]
+    fn set(&self, e: u32, value: Bytes<'_>, which: Cpus) -> bool {
+        if !V::IN_ELEMENT {
+            self.values.set(&self.table, e, value, which);
+        } else if let Some(word) = self.table.only_word(e) {
+            // One store, which nobody sees half of; a reader that has the entry sees the new value.
+            word.store(words::word(value, 0), Release);
+        } else {
+            return false;
+        }
+        self.recency.used(&self.table, e);
+        true
     }
 
     /// As `update`, with an element that nobody else has.
@@ -212,15 +285,7 @@ impl<V: Values, R: Recency> Hash<V, R> {
         place: Place,
     ) -> Result {
         let old = place.elem();
-        if !V::IN_ELEMENT {
-            self.values.set(&self.table, old, value, which);
-            self.recency.used(&self.table, old);
-            return Ok(());
-        }
-        if let Some(word) = self.table.only_word(old) {
-            // One store, which nobody sees half of; a reader that has the entry sees the new value.
-            word.store(words::word(value, 0), Release);
-            self.recency.used(&self.table, old);
+        if self.set(old, value, which) {
             return Ok(());
         }
         let pool = &self.table.pool;

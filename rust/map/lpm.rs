@@ -259,27 +259,36 @@ impl Lpm {
     /// [`Lpm::walk`] where the data is one word.
     #[inline]
     fn walk_word(&self, key_bits: u32, key: u64) -> Option<Node<'_>> {
-        let mut found = None;
-        let mut next = self.root.load(Acquire).checked_sub(1);
+        let most = self.max_bits.min(key_bits);
+        let mut found: u32 = 0;
+        let mut next = self.root.load(Acquire);
         let mut least = 0;
-        while let Some(node) = next.and_then(|i| self.node(i)) {
-            let head = node.load(1);
+        while let Some(i) = next.checked_sub(1) {
+            let words = self.nodes.get((i as usize).wrapping_mul(self.stride)..);
+            let Some([children, head, data]) = words.and_then(|w| w.first_chunk()) else {
+                break;
+            };
+            let head = head.load(Acquire);
             let bits = head as u32;
-            let data = u64::from_be(node.load(NODE));
-            let common = (data ^ key).leading_zeros().min(key_bits);
-            if bits < least || bits > self.max_bits || common < bits {
+            if bits < least || bits > most {
+                break;
+            }
+            // Of what is different, the node's bits.
+            let differ = u64::from_be(data.load(Relaxed)) ^ key;
+            if differ.leading_zeros() < bits {
                 break;
             }
             if head & JOINT == 0 {
-                found = Some(node);
+                found = next;
             }
-            if bits == self.max_bits {
+            if bits == most {
                 break;
             }
             least = bits.wrapping_add(1);
-            next = node.child(key.wrapping_shl(bits) >> 63 != 0);
+            let side = key.wrapping_shl(bits) >> 63;
+            next = (children.load(Acquire) >> (side << 5)) as u32;
         }
-        found
+        self.node(found.checked_sub(1)?)
     }
 
     /// The node that `key` finds, as `use_it` sees it while it is in the trie.

@@ -123,19 +123,12 @@ impl Out for Room<'_> {
     }
 }
 
-/// Whether the words at `stored` are `bytes` with its padding.
-#[inline]
-pub(super) fn equal(stored: &[AtomicU64], bytes: Bytes<'_>) -> bool {
-    let mut stored = stored.iter();
-    let mut differ = false;
-    for (w, s) in bytes.words().zip(stored.by_ref()) {
-        if s.load(Relaxed) != w {
-            differ = true;
-            break;
-        }
-    }
-    let rest = rest(bytes);
-    !differ && rest.is_none_or(|w| stored.next().is_some_and(|s| s.load(Relaxed) == w))
+/// Whether the words at `stored` are `bytes` with its padding, of which [`rest`] gave `rest`. There
+/// are as many words stored as the bytes take.
+#[inline(always)]
+pub(super) fn equal(stored: &[AtomicU64], bytes: Bytes<'_>, rest: Option<u64>) -> bool {
+    bytes.same_words(stored)
+        && rest.is_none_or(|w| stored.last().is_some_and(|s| s.load(Relaxed) == w))
 }
 
 #[cfg(test)]
@@ -150,7 +143,7 @@ mod tests {
                 .map(|_| AtomicU64::new(u64::MAX))
                 .collect();
             store(&mem, bytes[..].into());
-            assert!(equal(&mem, bytes[..].into()));
+            assert!(equal(&mem, bytes[..].into(), rest(bytes[..].into())));
             let mut out = vec![0; n.into()];
             load(&mem, &mut out);
             assert_eq!(out, bytes);
@@ -163,7 +156,7 @@ mod tests {
             assert_eq!(image, padded);
             let mut other = bytes.clone();
             *other.last_mut().unwrap() ^= 1;
-            assert!(!equal(&mem, other[..].into()));
+            assert!(!equal(&mem, other[..].into(), rest(other[..].into())));
         }
     }
 

@@ -4,6 +4,7 @@
 
 use core::marker::PhantomData;
 use core::ptr;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Readable bytes whose content may change at any time.
 ///
@@ -84,6 +85,28 @@ impl<'a> Bytes<'a> {
         }
     }
 
+    /// Whether the whole words are those at `stored`, as far as both go.
+    #[inline(always)]
+    pub(crate) fn same_words(self, stored: &[AtomicU64]) -> bool {
+        let n = (self.len / 8).min(stored.len());
+        let here: *const Unaligned<u64> = self.ptr.cast();
+        // What is different in word `i`.
+        let differ = |i: usize| {
+            // SAFETY: `i < n`, so the word is within the readable bytes, and in `stored`.
+            let (a, b) = unsafe { (ptr::read_volatile(here.add(i)).0, stored.get_unchecked(i)) };
+            a ^ b.load(Relaxed)
+        };
+        let mut i: usize = 0;
+        // By twos: one branch for both.
+        while i.wrapping_add(1) < n {
+            if differ(i) | differ(i.wrapping_add(1)) != 0 {
+                return false;
+            }
+            i = i.wrapping_add(2);
+        }
+        i >= n || differ(i) == 0
+    }
+
     /// The `len` bytes from `off` on.
     #[inline]
     pub(crate) fn part(self, off: usize, len: usize) -> Option<Bytes<'a>> {
@@ -122,6 +145,28 @@ pub(crate) struct Words<'a> {
     ptr: *const Unaligned<u64>,
     left: usize,
     bytes: PhantomData<&'a [u8]>,
+}
+
+impl Words<'_> {
+    /// The next two.
+    #[inline(always)]
+    pub(crate) fn next_two(&mut self) -> Option<(u64, u64)> {
+        if self.left < 2 {
+            return None;
+        }
+        self.left = self.left.wrapping_sub(2);
+        // SAFETY: by the invariant two words can be read there; `Unaligned` has alignment 1.
+        let two = unsafe {
+            (
+                ptr::read_volatile(self.ptr).0,
+                ptr::read_volatile(self.ptr.add(1)).0,
+            )
+        };
+        // SAFETY: the end of a readable word is within the same bytes or just past them.
+        // INVARIANT: two words less are left there.
+        self.ptr = unsafe { self.ptr.add(2) };
+        Some(two)
+    }
 }
 
 impl Iterator for Words<'_> {

@@ -7,7 +7,7 @@
 //! nobody can choose keys that meet in one bucket without knowing it.
 
 use super::super::words;
-use crate::sys::bytes::Bytes;
+use crate::sys::bytes::{Bytes, Words};
 use crate::sys::random::unguessable;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -53,7 +53,11 @@ impl Seed {
     pub(in crate::map) fn hash(self, key: &[AtomicU64]) -> u64 {
         match key {
             [word] => self.one(word.load(Relaxed)),
-            _ => hash_words(self, key.iter().map(|w| w.load(Relaxed)), None),
+            _ => key.chunks(2).fold(self.first, |acc, two| match two {
+                [a, b] => fold(a.load(Relaxed) ^ acc, b.load(Relaxed) ^ self.second),
+                [a] => fold(a.load(Relaxed) ^ acc, self.second),
+                _ => acc,
+            }),
         }
     }
 
@@ -106,6 +110,18 @@ impl Word {
     }
 }
 
+impl Word {
+    /// A key of four or eight bytes: the sizes that most keys have, and that one load reads.
+    #[inline(always)]
+    pub(in crate::map) fn quick(key: Bytes<'_>) -> Option<Self> {
+        match key.len() {
+            8 => key.u64(0).map(Word),
+            4 => key.u32(0).map(|w| Word(u64::from(w.to_le()).to_le())),
+            _ => None,
+        }
+    }
+}
+
 impl Key for Word {
     const WHOLE: bool = true;
 
@@ -136,6 +152,8 @@ impl Key for Word {
 pub(in crate::map) struct Long<'a> {
     bytes: Bytes<'a>,
     words: usize,
+    /// What is left over behind the whole words.
+    rest: Option<u64>,
 }
 
 impl<'a> Long<'a> {
@@ -145,28 +163,27 @@ impl<'a> Long<'a> {
         Long {
             bytes,
             words: words::words_of(bytes.len()),
+            rest: words::rest(bytes),
         }
     }
 
     #[inline(always)]
     fn slot(self, elems: &[AtomicU64], off: usize) -> Option<&[AtomicU64]> {
-        elems.get(off..off.checked_add(self.words)?)
+        elems.get(off..)?.get(..self.words)
     }
 }
 
 /// The hash of whole words and what is left over behind them, taken in twos; the last may be alone.
 #[inline(always)]
-fn hash_words(seed: Seed, mut whole: impl Iterator<Item = u64>, rest: Option<u64>) -> u64 {
+fn hash_words(seed: Seed, mut whole: Words<'_>, rest: Option<u64>) -> u64 {
     let mut acc = seed.first;
-    while let Some(a) = whole.next() {
-        match whole.next() {
-            Some(b) => acc = fold(a ^ acc, b ^ seed.second),
-            None => return fold(a ^ acc, rest.unwrap_or(0) ^ seed.second),
-        }
+    while let Some((a, b)) = whole.next_two() {
+        acc = fold(a ^ acc, b ^ seed.second);
     }
-    match rest {
-        Some(a) => fold(a ^ acc, seed.second),
-        None => acc,
+    match (whole.next(), rest) {
+        (None, None) => acc,
+        (Some(a), None) | (None, Some(a)) => fold(a ^ acc, seed.second),
+        (Some(a), Some(b)) => fold(a ^ acc, b ^ seed.second),
     }
 }
 
@@ -175,13 +192,13 @@ impl Key for Long<'_> {
 
     #[inline(always)]
     fn hash(self, seed: Seed) -> u64 {
-        hash_words(seed, self.bytes.words(), words::rest(self.bytes))
+        hash_words(seed, self.bytes.words(), self.rest)
     }
 
     #[inline(always)]
     fn is_at(self, elems: &[AtomicU64], off: usize) -> bool {
         self.slot(elems, off)
-            .is_some_and(|k| words::equal(k, self.bytes))
+            .is_some_and(|k| words::equal(k, self.bytes, self.rest))
     }
 
     #[inline]

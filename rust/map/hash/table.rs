@@ -15,7 +15,7 @@
 pub(in crate::map) mod batch;
 
 use super::bucket::{tag, Bucket};
-use super::key::{with_key, Key, Long, Seed, Word};
+use super::key::{with_key, Key, Seed, Word};
 use crate::map::pool::Pool;
 use crate::map::spec::{MapSpec, ZERO_SEED};
 use crate::map::words::{self, words_of};
@@ -66,6 +66,16 @@ impl Place {
             Place::Slot(_, e) | Place::Chain(_, e) => e,
         }
     }
+}
+
+/// What the first look at a bucket says of a key.
+pub(in crate::map) enum Quick {
+    /// It is in this element.
+    Found(u32),
+    /// It is not there.
+    Absent,
+    /// A longer look will tell.
+    Unknown,
 }
 
 /// A look at a bucket.
@@ -204,15 +214,15 @@ impl Table {
     /// This is what programs call, so it is one straight line for a short key in a slot.
     #[inline(always)]
     pub(in crate::map) fn find_addr(&self, key: Bytes<'_>) -> usize {
-        match Word::new(key) {
+        match Word::quick(key) {
             Some(key) => self.find_key_addr(key),
-            None => self.find_long_addr(key),
+            None => self.find_other_addr(key),
         }
     }
 
     #[inline(never)]
-    fn find_long_addr(&self, key: Bytes<'_>) -> usize {
-        self.find_key_addr(Long::new(key))
+    fn find_other_addr(&self, key: Bytes<'_>) -> usize {
+        with_key!(key, |k| self.find_key_addr(k))
     }
 
     #[inline(always)]
@@ -250,34 +260,34 @@ impl Table {
     }
 
     /// The element of `key`, without a lock.
-    #[inline(always)]
-    pub(in crate::map) fn find(&self, key: Bytes<'_>) -> Option<u32> {
-        match Word::new(key) {
-            Some(key) => self.find_key(key),
-            None => self.find_long(key),
-        }
-    }
-
     #[inline(never)]
-    fn find_long(&self, key: Bytes<'_>) -> Option<u32> {
-        self.find_key(Long::new(key))
+    pub(in crate::map) fn find(&self, key: Bytes<'_>) -> Option<u32> {
+        with_key!(key, |k| {
+            let hash = k.hash(self.seed);
+            self.find_slowly(k, hash, self.bucket(hash))
+        })
+    }
+
+    /// The first look for a key of one word, without a lock.
+    #[inline(always)]
+    pub(in crate::map) fn find_quick(&self, key: Word) -> Quick {
+        let hash = key.hash(self.seed);
+        self.first_look(key, hash, self.bucket(hash))
     }
 
     #[inline(always)]
-    fn find_key<K: Key>(&self, key: K) -> Option<u32> {
-        let hash = key.hash(self.seed);
-        let bucket = self.bucket(hash);
-        let version = if K::WHOLE { 0 } else { bucket.version() };
+    fn first_look<K: Key>(&self, key: K, hash: u64, bucket: &Bucket) -> Quick {
         if let Some(slot) = bucket.tagged(tag(hash)).next() {
             let e = bucket.slot(slot);
-            if key.is_at(&self.elems, self.off(e)) && (K::WHOLE || bucket.unchanged_since(version))
-            {
-                return Some(e);
+            match key.is_at(&self.elems, self.off(e)) {
+                true => Quick::Found(e),
+                false => Quick::Unknown,
             }
         } else if bucket.chain.load(Acquire) == 0 {
-            return None;
+            Quick::Absent
+        } else {
+            Quick::Unknown
         }
-        self.find_slowly(key, hash, bucket)
     }
 
     /// The element of `key`, without a lock, and the look that found it, so that what is read of
@@ -435,6 +445,12 @@ impl Table {
 }
 
 impl Locked<'_> {
+    /// The first look for `key`.
+    #[inline(always)]
+    pub(in crate::map) fn find_quick<K: Key>(&self, key: K) -> Quick {
+        self.table.first_look(key, self.hash, self.bucket)
+    }
+
     /// The entry of `key`, which must be the one that was locked for.
     #[inline(always)]
     pub(in crate::map) fn find<K: Key>(&self, key: K) -> Option<Place> {

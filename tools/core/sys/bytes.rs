@@ -2,6 +2,8 @@
 
 //! Host twin of `rust/sys/bytes.rs`.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 /// Readable bytes; on the host nobody changes them.
 #[derive(Clone, Copy, Debug)]
 pub struct Bytes<'a>(&'a [u8]);
@@ -40,12 +42,16 @@ impl<'a> Bytes<'a> {
 
     /// The words of eight bytes, one after the other.
     #[inline(always)]
-    pub fn words(self) -> impl Iterator<Item = u64> + use<'a> {
-        self.0.chunks_exact(8).map(|w| {
-            let mut word = [0; 8];
-            word.copy_from_slice(w);
-            u64::from_ne_bytes(word)
-        })
+    pub fn words(self) -> Words<'a> {
+        Words(self.0)
+    }
+
+    /// Whether the whole words are those at `stored`, as far as both go.
+    #[inline(always)]
+    pub fn same_words(self, stored: &[AtomicU64]) -> bool {
+        self.words()
+            .zip(stored)
+            .all(|(a, b)| a == b.load(Ordering::Relaxed))
     }
 
     /// The `len` bytes from `off` on.
@@ -74,6 +80,32 @@ impl Room<'_> {
 impl<'a> From<&'a mut [u8]> for Room<'a> {
     fn from(s: &'a mut [u8]) -> Self {
         Room(s)
+    }
+}
+
+/// Words that are read one after the other.
+#[derive(Debug)]
+pub struct Words<'a>(&'a [u8]);
+
+impl Words<'_> {
+    /// The next two.
+    #[inline(always)]
+    pub fn next_two(&mut self) -> Option<(u64, u64)> {
+        match self.0.len() {
+            0..16 => None,
+            _ => Some((self.next()?, self.next()?)),
+        }
+    }
+}
+
+impl Iterator for Words<'_> {
+    type Item = u64;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<u64> {
+        let (word, more) = self.0.split_first_chunk()?;
+        self.0 = more;
+        Some(u64::from_ne_bytes(*word))
     }
 }
 
