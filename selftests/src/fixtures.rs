@@ -43,13 +43,15 @@ pub fn suite(s: &mut Suite) {
 /// The interpreter runs no such programs.
 fn joins_tail_calls_and_subprograms(fixture: &Fixture) -> bool {
     let accepted = !matches!(fixture.oxbpf_verdict(), Verdict::Refuse { .. });
-    let calls = |src: u8, imm: Option<i32>| {
+    let has = |code: u8, src: u8, imm: Option<i32>| {
         fixture
             .insns
             .iter()
-            .any(|i| i.code == 0x85 && i.regs >> 4 == src && imm.is_none_or(|imm| i.imm == imm))
+            .any(|i| i.code == code && i.regs >> 4 == src && imm.is_none_or(|imm| i.imm == imm))
     };
-    accepted && calls(0, Some(12)) && calls(1, None)
+    // Called, or a helper's callback.
+    let subprograms = has(0x85, 1, None) || has(0x18, 4, None);
+    accepted && has(0x85, 0, Some(12)) && subprograms
 }
 
 /// The verifier accepts it, and then the load is refused.
