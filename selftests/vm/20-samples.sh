@@ -44,7 +44,9 @@ verdict "bpftool map show" $s
 # while the sample runs, bpftool sees its program and maps, and prints its instructions
 OXBPF_PRELOAD=$top/build/preload/liboxbpf_preload.so
 export OXBPF_PRELOAD
-"$top/scripts/with-oxbpf" "$top/build/samples/opens" sleep 8 >/dev/null 2>&1 &
+running=$(mktemp)
+"$top/scripts/with-oxbpf" "$top/build/samples/opens" \
+	sh -c "while [ -e $running ]; do sleep 1; done" >/dev/null 2>&1 &
 sleep 4
 "$top/scripts/with-oxbpf" bpftool prog show name count_open >"$log" 2>&1 &&
 	grep -q 'kprobe  *name count_open' "$log"
@@ -56,19 +58,26 @@ verdict "bpftool prog show name count_open" $s
 s=$?
 [ $s = 0 ] || said "$log"
 verdict "bpftool prog dump xlated" $s
-# Without libbfd or LLVM it can only write the bytes.
-"$top/scripts/with-oxbpf" bpftool prog dump jited name count_open file "$log.jited" >"$log" 2>&1 &&
-	[ -s "$log.jited" ]
+# Debian's bpftool has no disassembler; then it says how much there is.
+"$top/scripts/with-oxbpf" bpftool prog dump jited name count_open >"$log" 2>&1
 s=$?
+if grep -q 'No JIT disassembly support' "$log"; then
+	"$top/scripts/with-oxbpf" bpftool prog show name count_open >"$log" 2>&1 &&
+		grep -q 'jited [1-9][0-9]*B' "$log"
+	s=$?
+fi
 [ $s = 0 ] || said "$log"
 verdict "bpftool prog dump jited" $s
-id=$("$top/scripts/with-oxbpf" bpftool prog show name count_open 2>/dev/null | sed -n 's/^\([0-9]*\):.*/\1/p')
-"$OXBPF_BIN/oxbpf-dump" id "$id" >"$log" 2>&1 && grep -q '^bpf_prog_[0-9a-f]*_count_open, ' "$log" &&
+id=$("$top/scripts/with-oxbpf" bpftool prog show name count_open 2>/dev/null |
+	sed -n 's/^\([0-9]*\):.*/\1/p')
+"$OXBPF_BIN/oxbpf-dump" id "$id" >"$log" 2>&1 &&
+	grep -q '^bpf_prog_[0-9a-f]*_count_open, ' "$log" && grep -q 'exit$' "$log" &&
 	grep -q ' ret$\| jmp .*thunk' "$log"
 s=$?
 [ $s = 0 ] || said "$log"
 verdict "oxbpf-dump id" $s
+rm -f "$running"
 wait
 
 echo "1..$n"
-rm -f "$log" "$log.jited"
+rm -f "$log"
