@@ -149,7 +149,13 @@ fn changes() -> Vec<(String, Change)> {
             Box::new(move |a, _| _ = a.u64(40, 1 << bit)),
         );
     }
-    for flags in [8 | 1 << 32, 8 | 500 << 32, 8 | 16, 16 | 1 << 32, 8 | 4] {
+    for flags in [
+        8 | (1 << 32),
+        8 | (500 << 32),
+        8 | 16,
+        16 | (1 << 32),
+        8 | 4,
+    ] {
         add(
             format!("element flags {flags:#x}"),
             Box::new(move |a, _| _ = a.u64(40, flags)),

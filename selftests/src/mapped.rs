@@ -109,9 +109,9 @@ fn kinds(b: &Bpf) -> Vec<String> {
         (MapType::QUEUE, 0, 8, 4, 0),
         (MapType::QUEUE, 0, 8, 4, MMAPABLE),
         (MapType::BLOOM_FILTER, 0, 8, 4, 0),
-        (MapType::ARRAY, 4, 8, 4, MMAPABLE | 1 << 12),
+        (MapType::ARRAY, 4, 8, 4, MMAPABLE | (1 << 12)),
         (MapType::ARRAY, 4, 8, 4, 1 << 12),
-        (MapType::ARRAY, 4, 8, 4, MMAPABLE | 1 << 11),
+        (MapType::ARRAY, 4, 8, 4, MMAPABLE | (1 << 11)),
     ] {
         for kind in [libc::MAP_SHARED, libc::MAP_PRIVATE] {
             let r = create(b, ty, key, value, n, flags)

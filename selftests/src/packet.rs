@@ -120,7 +120,7 @@ fn program(calls: &[Call]) -> Vec<Slot> {
 fn checksum(bytes: &[u8]) -> u16 {
     let mut sum: u32 = bytes
         .chunks(2)
-        .map(|c| u32::from(c[0]) << 8 | u32::from(*c.get(1).unwrap_or(&0)))
+        .map(|c| (u32::from(c[0]) << 8) | u32::from(*c.get(1).unwrap_or(&0)))
         .sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
@@ -441,9 +441,9 @@ fn room(s: &mut Suite, both: &Both) {
         0x1a,
         0x20,
         0x42,
-        0x52 | 14 << 56,
-        0x12 | 14 << 56,
-        0x02 | 60 << 56,
+        0x52 | (14 << 56),
+        0x12 | (14 << 56),
+        0x02 | (60 << 56),
         0x80,
         0x100,
         0x180,

@@ -115,7 +115,7 @@ fn frames_differ() {
         for i in 0..8i32 {
             let mut insns = Vec::new();
             for (bit, reg) in [R6, R7, R8, R9].into_iter().enumerate() {
-                if i >> (bit % 3) & 1 != 0 {
+                if (i >> (bit % 3)) & 1 != 0 {
                     insns.push(mov(reg, Src::Imm(0x1000 + i)));
                 }
             }
