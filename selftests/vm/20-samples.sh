@@ -47,7 +47,10 @@ export OXBPF_PRELOAD
 running=$(mktemp)
 "$top/scripts/with-oxbpf" "$top/build/samples/opens" \
 	sh -c "while [ -e $running ]; do sleep 1; done" >/dev/null 2>&1 &
-sleep 4
+for _ in $(seq 30); do
+	"$top/scripts/with-oxbpf" bpftool prog show name count_open 2>/dev/null | grep -q count_open && break
+	sleep 1
+done
 "$top/scripts/with-oxbpf" bpftool prog show name count_open >"$log" 2>&1 &&
 	grep -q 'kprobe  *name count_open' "$log"
 s=$?
