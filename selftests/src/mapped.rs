@@ -49,7 +49,7 @@ impl Mapping {
         unsafe { self.base.add(i).read_volatile() }
     }
 
-    fn set(&self, i: usize, v: u8) {
+    pub fn set(&self, i: usize, v: u8) {
         assert!(i < self.len);
         // SAFETY: within the mapping, which the tests made writable.
         unsafe { self.base.add(i).write_volatile(v) };

@@ -3,16 +3,19 @@
 //! Programs go while others run them: tail-call chains in a loop against whoever replaces and closes
 //! everything.
 //!
-//! The programs that are replaced run long, and look again and again at a map that goes with them.
-//! So most of them are taken out of their array, and lose their last descriptor, while they run on
-//! another CPU: without the grace period their machine code, or what the interpreter reads, would be
-//! gone at that moment. A module built with `OXBPF_NO_GRACE=1` must not survive this suite;
-//! `scripts/test release` makes sure.
+//! First one at a time: a program says that it runs, and runs until it is told to end; meanwhile it
+//! loses its place in the array, which was its last reference. Without the grace period its machine
+//! code, or what the interpreter reads, would be gone at that moment. A module built with
+//! `OXBPF_NO_GRACE=1` must not survive this; `scripts/test release` makes sure.
 //!
-//! `OXBPF_SECONDS` says how long each test takes (3).
+//! Then everything at once: the programs that are replaced run long, and look again and again at a map
+//! that goes with them, so many lose their last reference while they run on another CPU.
+//!
+//! `OXBPF_SECONDS` says how long the second takes (3).
 
 use crate::insn::{add, call, exit, ld_imm64, ld_map, mov, mov_reg, raw};
 use crate::ktap::Suite;
+use crate::mapped::Mapping;
 use oxbpf::{Bpf, Map, MapSpec, MapType, Prog, ProgSpec, ProgType, Slot, TestRun};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -28,6 +31,12 @@ const GOOD: u32 = 77;
 const NONE: u32 = 2;
 /// Rounds of a program's loop.
 const ROUNDS: i32 = 200;
+/// Iterations that bpf_loop is asked for: the most it does, seconds with a helper's call in each.
+const LOOPS: i32 = 1 << 23;
+const PAGE: usize = 4096;
+/// What user space and a held program tell each other, in bytes of a mapped value.
+const STARTED: usize = 0;
+const STOP: usize = 4;
 
 fn seconds() -> u64 {
     let given = std::env::var("OXBPF_SECONDS").ok();
@@ -70,6 +79,27 @@ fn victim(bpf: &Bpf) -> Result<Prog, String> {
     load(bpf, &insns)
 }
 
+/// A program that sets `STARTED` of the value of `flags`, runs until `STOP` is set there, and returns
+/// `GOOD`.
+fn held(bpf: &Bpf, flags: &Map) -> Result<Prog, String> {
+    let value = |dst| {
+        [
+            raw(0x18, dst, 2, 0, flags.as_fd().as_raw_fd()),
+            raw(0, 0, 0, 0, 0),
+        ]
+    };
+    let mut insns = value(1).to_vec();
+    insns.extend([raw(0x62, 1, 0, STARTED as i16, 1), mov(1, LOOPS)]);
+    // The callback: 7 slots after this one.
+    insns.extend([raw(0x18, 2, 4, 0, 6), raw(0, 0, 0, 0, 0)]);
+    insns.extend([mov(3, 0), mov(4, 0), call(181), mov(0, GOOD as i32), exit()]);
+    insns.push(call(5));
+    insns.extend(value(1));
+    insns.extend([raw(0x61, 0, 1, STOP as i16, 0), raw(0x15, 0, 0, 1, 0)]);
+    insns.extend([mov(0, 1), exit()]);
+    load(bpf, &insns)
+}
+
 /// A program that tail-calls index `index` of `map`, known to the compiler or not.
 fn caller(bpf: &Bpf, map: &Map, index: i32, known: bool) -> Result<Prog, String> {
     let mut insns = ld_map(2, map).to_vec();
@@ -99,6 +129,46 @@ fn run(prog: &Prog, repeat: u32) -> Result<u32, String> {
     prog.test_run(&input)
         .map(|r| r.retval)
         .map_err(|e| format!("run: {e}"))
+}
+
+/// Programs lose their last reference while they run, `rounds` times.
+fn held_one_by_one(bpf: &Bpf, rounds: u32) -> Result<(), String> {
+    let at = |what: &'static str| move |e: oxbpf::Errno| format!("{what}: {e}");
+    let spec = MapSpec::new(MapType::PROG_ARRAY, 4, 4, SLOTS);
+    let array = bpf.map_create(&spec).map_err(at("array"))?;
+    let flags = MapSpec {
+        flags: 1 << 10, // BPF_F_MMAPABLE
+        ..MapSpec::new(MapType::ARRAY, 4, 8, 1)
+    };
+    let flags = bpf.map_create(&flags).map_err(at("flags"))?;
+    let (both, shared) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+    let told = Mapping::new(flags.as_fd().as_raw_fd(), PAGE, both, shared, 0).map_err(at("mmap"))?;
+    for round in 0..rounds {
+        told.set(STARTED, 0);
+        told.set(STOP, 0);
+        put(&array, 1, &held(bpf, &flags)?)?;
+        let entry = caller(bpf, &array, 1, round % 2 == 0)?;
+        let result = std::thread::scope(|s| {
+            let runner = s.spawn(|| run(&entry, 1));
+            while told.byte(STARTED) == 0 && !runner.is_finished() {
+                std::thread::yield_now();
+            }
+            let taken = array.delete(&1u32.to_ne_bytes()).map_err(at("delete"));
+            // Time for whoever frees what is still in use.
+            std::thread::sleep(Duration::from_millis(100));
+            let early = runner.is_finished();
+            told.set(STOP, 1);
+            let result = runner.join().unwrap_or(Err("the runner died".into()));
+            taken.and(match early {
+                true => Err(format!("it did not wait to be told: {result:?}")),
+                false => result,
+            })
+        })?;
+        if result != GOOD {
+            return Err(format!("the run returned {result}"));
+        }
+    }
+    Ok(())
 }
 
 /// What was done.
@@ -204,5 +274,8 @@ fn storm(bpf: &Bpf) -> Result<(), String> {
 /// The suite.
 pub fn suite(s: &mut Suite) {
     let bpf = Bpf::oxbpf().unwrap_or_else(|e| panic!("{}: {e}", oxbpf::DEVICE));
+    s.test("a program runs on when its last reference goes", || {
+        held_one_by_one(&bpf, 6)
+    });
     s.test("chains run while their programs go", || storm(&bpf));
 }
