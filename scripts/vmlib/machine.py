@@ -154,7 +154,10 @@ class Machine:
         if "\n" in command:
             raise ValueError("a command is one line")
         exports = "".join(f"export {k}={shlex.quote(v)}; " for k, v in self.env.items())
-        self.port.sendall(f"{limit} {exports}{command}\n".encode())
+        try:
+            self.port.sendall(f"{limit} {exports}{command}\n".encode())
+        except ConnectionError as e:
+            raise Hung("the guest died") from e
         return self.collect(limit + 60, on_output)
 
     def collect(self, limit, on_output=None):
@@ -185,7 +188,11 @@ class Machine:
                 self.backtraces()
                 raise Hung("the guest hangs")
             ready, _, _ = select.select([self.port], [], [], min(left, 1))
-            data = self.port.recv(1 << 16) if ready else None
+            try:
+                data = self.port.recv(1 << 16) if ready else None
+            except ConnectionError:
+                # So it is when QEMU ends with a command of ours unread.
+                data = b""
             if data == b"" or self.children[-1].poll() is not None:
                 raise Hung("the guest died")
             if data:
