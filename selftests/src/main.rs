@@ -77,7 +77,7 @@ const SUITES: &[Entry] = &[
 ];
 
 /// Suites of hundreds of tests of one kind: with less volume (`ktap::volume`), fewer of them are run.
-const BULK: &[&str] = &["run", "fixtures"];
+const BULK: &[&str] = &["batch", "run", "fixtures"];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();

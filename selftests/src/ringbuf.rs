@@ -261,7 +261,6 @@ fn from_user_space(b: &Bpf) -> Result<Vec<String>, String> {
         (0, 0, 4096, 1 << 10),
         (0, 0, 4096, OVERWRITE),
         (0, 0, 4096, 1 << 20),
-        (0, 0, 1 << 31, 0),
     ] {
         let m = b.map_create(&MapSpec {
             flags,
