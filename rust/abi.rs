@@ -26,6 +26,25 @@ pub enum ProgType {
     RawTracepoint = 17,
 }
 
+impl ProgType {
+    const ALL: [Self; 9] = [
+        Self::SocketFilter,
+        Self::Kprobe,
+        Self::SchedCls,
+        Self::SchedAct,
+        Self::Tracepoint,
+        Self::Xdp,
+        Self::PerfEvent,
+        Self::CgroupSkb,
+        Self::RawTracepoint,
+    ];
+
+    /// The type of that number, if programs of it can be loaded.
+    pub fn new(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|ty| *ty as u32 == number)
+    }
+}
+
 /// A set of program types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgTypes(u32);

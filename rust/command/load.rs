@@ -83,23 +83,6 @@ const NET_ADMIN_TYPES: &[u32] = &[
 /// Types that need CAP_PERFMON too.
 const PERFMON_TYPES: &[u32] = &[2, 5, 7, 17, 24, 26, 27, 28, 29];
 
-/// The type of that number, if programs of it can be loaded here.
-fn prog_type(number: u32) -> Option<ProgType> {
-    [
-        ProgType::SocketFilter,
-        ProgType::Kprobe,
-        ProgType::SchedCls,
-        ProgType::SchedAct,
-        ProgType::Tracepoint,
-        ProgType::Xdp,
-        ProgType::PerfEvent,
-        ProgType::CgroupSkb,
-        ProgType::RawTracepoint,
-    ]
-    .into_iter()
-    .find(|ty| *ty as u32 == number)
-}
-
 /// The log's fields make sense together.
 fn check_log(a: &LoadAttr) -> Result {
     let buffer = a.log_buf != 0;
@@ -333,7 +316,7 @@ pub(super) fn load(attr: &Attr) -> Result<i32> {
     if a.signature != 0 || a.prog_ifindex != 0 {
         return Err(EINVAL);
     }
-    let prog_type = prog_type(a.prog_type).ok_or(EINVAL)?;
+    let prog_type = ProgType::new(a.prog_type).ok_or(EINVAL)?;
     let name = object_name(&a.prog_name)?;
     let options = Options {
         prog_type,
