@@ -142,7 +142,8 @@ fn held_one_by_one(bpf: &Bpf, rounds: u32) -> Result<(), String> {
     };
     let flags = bpf.map_create(&flags).map_err(at("flags"))?;
     let (both, shared) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
-    let told = Mapping::new(flags.as_fd().as_raw_fd(), PAGE, both, shared, 0).map_err(at("mmap"))?;
+    let told =
+        Mapping::new(flags.as_fd().as_raw_fd(), PAGE, both, shared, 0).map_err(at("mmap"))?;
     for round in 0..rounds {
         told.set(STARTED, 0);
         told.set(STOP, 0);
