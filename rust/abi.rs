@@ -59,6 +59,8 @@ impl ProgTypes {
         ProgType::RawTracepoint,
         ProgType::PerfEvent,
     ]);
+    /// kprobe.
+    pub const KPROBE: Self = Self::of(&[ProgType::Kprobe]);
     /// Types whose context is `__sk_buff`.
     pub const SKB: Self = Self::of(&[
         ProgType::SocketFilter,

@@ -4,11 +4,27 @@
 
 pub(crate) mod kprobe;
 pub(crate) mod layout;
+pub(crate) mod perf;
 pub(crate) mod tc;
+pub(crate) mod tracepoint;
 
-use kernel::prelude::*;
+use crate::prog::Prog;
+use crate::sys::context::RunGuard;
+use crate::sys::hook::Hook;
+use crate::sys::shared::Shared;
 
-/// Operation not supported on transport endpoint (95): this cannot be attached that way.
-fn eopnotsupp() -> Error {
-    Error::from_errno(-95)
+/// What happens at a tracing hook.
+struct Runner {
+    prog: Shared<Prog>,
+}
+
+impl Hook for Runner {
+    #[inline]
+    fn hit(&self, run: &RunGuard, ctx: usize) -> u64 {
+        self.prog.run(run, ctx)
+    }
+
+    fn missed(&self) {
+        self.prog.missed();
+    }
 }

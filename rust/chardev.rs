@@ -4,7 +4,7 @@
 //!
 //! The ioctl's number is the command and its size field is what bpf(2) takes as third argument.
 
-use crate::command::{self, debug};
+use crate::command::{self, debug, link};
 use crate::sys::chardev::Device;
 use crate::sys::user::User;
 use kernel::ioctl::{_IOC_DIR, _IOC_NR, _IOC_SIZE, _IOC_TYPE};
@@ -26,6 +26,9 @@ impl Device for BpfDevice {
     fn ioctl(cmd: u32, arg: u64) -> Result<i32> {
         if cmd == debug::WRITE_PROG {
             return debug::write_prog(arg);
+        }
+        if cmd == link::PERF_SET_PROG {
+            return link::perf_set_prog(arg);
         }
         if _IOC_TYPE(cmd) != TYPE || _IOC_DIR(cmd) != DIR {
             return Err(ENOTTY);

@@ -13,7 +13,7 @@ pub(crate) mod debug;
 pub(crate) mod errno;
 mod id;
 mod info;
-mod link;
+pub(crate) mod link;
 mod load;
 mod map;
 mod pin;
@@ -132,6 +132,7 @@ commands! {
     13 PROG_GET_FD_BY_ID  4   any,                Some(Cap::SysAdmin), id::prog_fd;
     14 MAP_GET_FD_BY_ID   12  id::check_map_open, Some(Cap::SysAdmin), id::map_fd;
     15 OBJ_GET_INFO_BY_FD 16  any,                None,                info::info;
+    17 RAW_TRACEPOINT_OPEN 24 any,              None,                link::raw_tracepoint;
     21 MAP_LOOKUP_AND_DELETE_ELEM 32 map::check_take, None,            map::take;
     22 MAP_FREEZE         4   any,                None,                map::freeze;
     24 MAP_LOOKUP_BATCH   56  any,                None,                batch::lookup;

@@ -132,6 +132,8 @@ pub enum Cap {
     Bpf,
     /// CAP_PERFMON (and CAP_BPF, which is asked first)
     Perfmon,
+    /// CAP_SYS_ADMIN
+    SysAdmin,
 }
 
 /// What a loader is allowed to.
@@ -141,6 +143,8 @@ pub struct Caps {
     pub bpf: bool,
     /// It has CAP_PERFMON.
     pub perfmon: bool,
+    /// It has CAP_SYS_ADMIN.
+    pub sys_admin: bool,
 }
 
 impl Caps {
@@ -150,6 +154,7 @@ impl Caps {
             Cap::None => true,
             Cap::Bpf => self.bpf,
             Cap::Perfmon => self.bpf && self.perfmon,
+            Cap::SysAdmin => self.sys_admin,
         }
     }
 }
@@ -310,6 +315,7 @@ helpers! {
     32 skb_change_type(Ctx, Anything) -> Integer, [], TC, None;
     34 get_hash_recalc(Ctx) -> Integer, [], TC, None;
     35 get_current_task() -> Integer, [Gpl], ALL, Perfmon;
+    36 probe_write_user(Anything, MemRead, Size) -> Integer, [Gpl], TRACING, SysAdmin;
     38 skb_change_tail(Ctx, Anything, Anything) -> Integer, [Moves], TC, None;
     39 skb_pull_data(Ctx, Anything) -> Integer, [Moves], TC, None;
     40 csum_update(Ctx, Anything) -> Integer, [], TC, None;
@@ -321,19 +327,22 @@ helpers! {
     48 set_hash(Ctx, Anything) -> Integer, [], TC, None;
     50 skb_adjust_room(Ctx, Anything, Anything, Anything) -> Integer, [Moves], TC, None;
     68 skb_load_bytes_relative(Ctx, Anything, MemWrite, Size, Anything) -> Integer, [], SKB, None;
-    80 get_current_cgroup_id() -> Integer, [NoBody], ALL, Bpf;
+    80 get_current_cgroup_id() -> Integer, [], ALL, Bpf;
     87 map_push_elem(ConstMap, MapValue, Anything) -> Integer,
         [Pkt, Writes], ALL, None, PUSHED;
     88 map_pop_elem(ConstMap, MapValueOut) -> Integer, [Writes], ALL, None, QUEUES;
     89 map_peek_elem(ConstMap, MapValueOut) -> Integer, [], ALL, None, PUSHED;
     97 skb_ecn_set_ce(Ctx) -> Integer, [], TC_CGROUP, None;
-    109 send_signal(Anything) -> Integer, [NoBody], ALL, Perfmon;
+    109 send_signal(Anything) -> Integer, [], ALL, Perfmon;
     112 probe_read_user(MemWrite, SizeOrZero, Anything) -> Integer, [Gpl], ALL, Perfmon;
     113 probe_read_kernel(MemWrite, SizeOrZero, Anything) -> Integer, [Gpl], ALL, Perfmon;
     114 probe_read_user_str(MemWrite, SizeOrZero, Anything) -> LengthOrErrno, [Gpl], ALL, Perfmon;
     115 probe_read_kernel_str(MemWrite, SizeOrZero, Anything) -> LengthOrErrno,
         [Gpl], ALL, Perfmon;
+    117 send_signal_thread(Anything) -> Integer, [], ALL, Perfmon;
     118 jiffies64() -> Integer, [], ALL, Bpf;
+    120 get_ns_current_pid_tgid(Anything, Anything, MemWrite, Size) -> Integer, [], ALL, None;
+    123 get_current_ancestor_cgroup_id(Anything) -> Integer, [], ALL, Bpf;
     125 ktime_get_boot_ns() -> Integer, [], ALL, None;
     130 ringbuf_output(ConstMap, MemRead, SizeOrZero, Anything) -> Integer,
         [], ALL, None, RINGS;
@@ -349,10 +358,10 @@ helpers! {
     160 ktime_get_coarse_ns() -> Integer, [], NET, None;
     164 for_each_map_elem(ConstMap, Func, StackOrNull, Anything) -> Integer,
         [NoBody], ALL, Bpf, WALKED;
-    173 get_func_ip(Ctx) -> Integer, [Gpl, NoBody], TRACING, None;
-    174 get_attach_cookie(Ctx) -> Integer, [NoBody], TRACING, None;
+    173 get_func_ip(Ctx) -> Integer, [Gpl], KPROBE, None;
+    174 get_attach_cookie(Ctx) -> Integer, [], TRACING, None;
     181 loop(Scalar, Func, StackOrNull, Anything) -> Integer, [Rewritten], ALL, Bpf;
-    182 strncmp(MemRead, Size, ConstStr) -> Integer, [NoBody], ALL, None;
+    182 strncmp(MemRead, Size, ConstStr) -> Integer, [], ALL, None;
     192 skb_set_tstamp(Ctx, Anything, Anything) -> Integer, [], TC, None;
     195 map_lookup_percpu_elem(ConstMap, MapKey, Anything) -> MapValueOrNull,
         [Pkt], ALL, None, PERCPU;
@@ -443,6 +452,7 @@ mod tests {
     const ROOT: Caps = Caps {
         bpf: true,
         perfmon: true,
+        sys_admin: true,
     };
 
     #[test]
@@ -459,6 +469,7 @@ mod tests {
         let none = Caps {
             bpf: false,
             perfmon: true,
+            sys_admin: false,
         };
         assert_eq!(lookup(1, ProgType::Xdp, none).map(|h| h.id), Some(1));
         assert!(lookup(4, ProgType::SocketFilter, ROOT).is_none());

@@ -56,6 +56,7 @@ bodies! {
     32 new2 packet::skb_change_type;
     34 new1 packet::get_hash_recalc;
     35 new0 base::get_current_task;
+    36 new2 base::probe_write_user;
     38 new3 packet::skb_change_tail;
     39 new2 packet::skb_pull_data;
     40 new2 packet::csum_update;
@@ -67,15 +68,20 @@ bodies! {
     48 new2 packet::set_hash;
     50 new4 packet::skb_adjust_room;
     68 new4 packet::skb_load_bytes_relative;
+    80 new0 base::get_current_cgroup_id;
     87 new3 map::map_push_elem;
     88 new2 map::map_pop_elem;
     89 new2 map::map_peek_elem;
     97 new1 packet::skb_ecn_set_ce;
+    109 new1 base::send_signal;
     112 new2 trace::probe_read_user;
     113 new2 trace::probe_read_kernel;
     114 new2 trace::probe_read_user_str;
     115 new2 trace::probe_read_kernel_str;
+    117 new1 base::send_signal_thread;
     118 new0 base::jiffies64;
+    120 new3 base::get_ns_current_pid_tgid;
+    123 new1 base::get_current_ancestor_cgroup_id;
     125 new0 base::ktime_get_boot_ns;
     130 new3 ringbuf::ringbuf_output;
     131 new3 ringbuf::ringbuf_reserve;
@@ -87,6 +93,9 @@ bodies! {
     152 new3 packet::redirect_neigh;
     155 new2 packet::redirect_peer;
     160 new0 base::ktime_get_coarse_ns;
+    173 new1 trace::get_func_ip;
+    174 new1 trace::get_attach_cookie;
+    182 new2 base::strncmp;
     192 new3 packet::skb_set_tstamp;
     195 new3 map::map_lookup_percpu_elem;
     208 new0 base::ktime_get_tai_ns;
@@ -108,6 +117,7 @@ const fn fits(row: &Helper, body: &Body) -> bool {
             | (Kind::Map, [Arg::ConstMap, rest @ ..])
             | (Kind::Key, [Arg::MapKey, rest @ ..])
             | (Kind::Value, [Arg::MapValue, rest @ ..])
+            | (Kind::Str, [Arg::ConstStr, rest @ ..])
             | (Kind::Ctx, [Arg::Ctx, rest @ ..]) => rest,
             (
                 Kind::Read,

@@ -2,7 +2,10 @@
 
 //! Links as objects: a program that is attached to something, for as long as the link lives.
 
+use crate::abi::ProgType;
 use crate::attach::kprobe::Kprobe;
+use crate::attach::perf::{Info, Perf};
+use crate::attach::tracepoint::Tracepoint;
 use crate::prog::Prog;
 use crate::sys::anon::FileObject;
 use crate::sys::shared::{Kind, Object, Release, Shared};
@@ -13,12 +16,18 @@ use kernel::prelude::*;
 pub(crate) enum Attachment {
     /// Kernel functions.
     Kprobe(Kprobe),
+    /// The arguments of a tracepoint.
+    Tracepoint(Tracepoint),
+    /// A perf event.
+    Perf(Perf),
 }
 
 impl Attachment {
     /// `enum bpf_link_type`
     pub(crate) fn number(&self) -> u32 {
         match self {
+            Attachment::Tracepoint(_) => 1,
+            Attachment::Perf(_) => 7,
             Attachment::Kprobe(_) => 8,
         }
     }
@@ -28,12 +37,20 @@ impl Attachment {
         match self {
             Attachment::Kprobe(kprobe) if kprobe.is_return() => "kretprobe_multi",
             Attachment::Kprobe(_) => "kprobe_multi",
+            Attachment::Tracepoint(_) => "raw_tracepoint",
+            Attachment::Perf(_) => "perf",
         }
     }
 
     /// What fdinfo says of it besides.
-    fn fdinfo(&self, out: &mut dyn Write) {
+    fn fdinfo(&self, ty: ProgType, out: &mut dyn Write) {
         match self {
+            Attachment::Tracepoint(tracepoint) => {
+                let name = tracepoint.name().to_str().unwrap_or("?");
+                let cookie = tracepoint.cookie();
+                let _ = write!(out, "tp_name:\t{name}\ncookie:\t{cookie}\n");
+            }
+            Attachment::Perf(perf) => perf_fdinfo(perf, ty, out),
             Attachment::Kprobe(kprobe) => {
                 let _ = write!(
                     out,
@@ -44,11 +61,69 @@ impl Attachment {
                 for index in 0..kprobe.count() {
                     let mut buf = [0; 512];
                     let place = core::str::from_utf8(kprobe.place(index, &mut buf));
-                    let _ = writeln!(out, "0\t {}", place.unwrap_or("?"));
+                    let cookie = kprobe.cookie(index);
+                    let _ = writeln!(out, "{cookie}\t {}", place.unwrap_or("?"));
                 }
             }
         }
     }
+}
+
+/// Numbers of `enum bpf_task_fd_type`.
+pub(crate) mod fd_type {
+    /// `BPF_FD_TYPE_KPROBE`
+    pub(crate) const KPROBE: u32 = 2;
+    /// `BPF_FD_TYPE_KRETPROBE`
+    pub(crate) const KRETPROBE: u32 = 3;
+    /// `BPF_FD_TYPE_UPROBE`
+    pub(crate) const UPROBE: u32 = 4;
+    /// `BPF_FD_TYPE_URETPROBE`
+    pub(crate) const URETPROBE: u32 = 5;
+}
+
+/// What fdinfo says of a perf event that a program of type `ty` is attached to.
+fn perf_fdinfo(perf: &Perf, ty: ProgType, out: &mut dyn Write) {
+    let cookie = perf.cookie();
+    if ty == ProgType::PerfEvent {
+        let (kind, config) = perf.event();
+        let _ = write!(
+            out,
+            "type:\t{kind}\nconfig:\t{config}\nevent_type:\tevent\ncookie:\t{cookie}\n"
+        );
+        return;
+    }
+    let Some(Info {
+        name,
+        offset,
+        addr,
+        missed,
+        fd_type,
+    }) = perf.info()
+    else {
+        return;
+    };
+    let name = name.and_then(|name| name.to_str().ok()).unwrap_or("(null)");
+    let kind = match fd_type {
+        fd_type::KPROBE => "kprobe",
+        fd_type::KRETPROBE => "kretprobe",
+        fd_type::UPROBE => "uprobe",
+        fd_type::URETPROBE => "uretprobe",
+        _ => "tracepoint",
+    };
+    let _ = match fd_type {
+        fd_type::KPROBE | fd_type::KRETPROBE => write!(
+            out,
+            "name:\t{name}\noffset:\t{offset:#x}\nmissed:\t{missed}\naddr:\t{addr:#x}\n"
+        ),
+        fd_type::UPROBE | fd_type::URETPROBE => {
+            write!(
+                out,
+                "name:\t{name}\noffset:\t{offset:#x}\nref_ctr_offset:\t{addr:#x}\n"
+            )
+        }
+        _ => writeln!(out, "tp_name:\t{name}"),
+    };
+    let _ = write!(out, "event_type:\t{kind}\ncookie:\t{cookie}\n");
 }
 
 /// An attached program. The attachment goes before the program does.
@@ -113,6 +188,6 @@ impl FileObject for LinkFile {
             let _ = write!(out, "{byte:02x}");
         }
         let _ = writeln!(out, "\nprog_id:\t{}", link.prog.id());
-        link.attachment.fdinfo(out);
+        link.attachment.fdinfo(link.prog.aux().ty, out);
     }
 }

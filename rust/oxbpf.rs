@@ -46,6 +46,8 @@ struct Oxbpf {
     _device: Pin<KBox<sys::chardev::Registration<chardev::BpfDevice>>>,
     _tc: attach::tc::Kinds,
     _pins: sys::pinfs::Registration,
+    _given: sys::perf::Given,
+    _signals: sys::task::Signals,
     _releases: sys::shared::Releases,
     _exec: sys::exec::Areas,
 }
@@ -57,6 +59,7 @@ impl kernel::Module for Oxbpf {
         helper_impl::init();
         let exec = sys::exec::Areas::start();
         let releases = sys::shared::Releases::start()?;
+        let signals = sys::task::Signals::start();
         // From here on there are callers.
         let pins = sys::pinfs::Registration::new()?;
         let tc = attach::tc::Kinds::register();
@@ -66,6 +69,8 @@ impl kernel::Module for Oxbpf {
             _device: device,
             _tc: tc,
             _pins: pins,
+            _given: sys::perf::Given::start(),
+            _signals: signals,
             _releases: releases,
             _exec: exec,
         })

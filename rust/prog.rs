@@ -63,6 +63,8 @@ pub(crate) struct Aux {
     pub(crate) load_time: u64,
     /// Instructions that the verifier looked at.
     pub(crate) verified_insns: u32,
+    /// Byte up to which it reads its context.
+    pub(crate) ctx_end: u32,
     /// The maps that it uses, in the order in which its code numbers them.
     pub(crate) maps: KVec<Shared<MapObject>>,
     /// Maps that it only keeps.
@@ -78,6 +80,14 @@ impl Object for Prog {
 }
 
 impl Aux {
+    /// The helpers that it calls.
+    pub(crate) fn calls(&self) -> impl Iterator<Item = i32> + '_ {
+        /// `BPF_JMP | BPF_CALL`
+        const CALL: u8 = 0x85;
+        let calls = self.xlated.iter().filter(|i| i.code == CALL);
+        calls.filter(|i| i.src() == 0).map(|i| i.imm)
+    }
+
     /// Keeps a map for as long as the program lives; one that it has already is no more.
     ///
     /// # Errors
@@ -141,6 +151,7 @@ impl Prog {
             uid: source.uid,
             load_time: time::boot_ns(),
             verified_insns: source.verified.processed(),
+            ctx_end: source.verified.ctx_end(),
             maps: source.maps,
             bound: KBox::pin_init(new_mutex!(KVec::new()), GFP_KERNEL_ACCOUNT)?,
             xlated,

@@ -13,8 +13,10 @@ pub(crate) mod context;
 pub(crate) mod cpu;
 pub(crate) mod cpus;
 pub(crate) mod cred;
+pub(crate) mod event;
 pub(crate) mod exec;
 pub(crate) mod hash;
+pub(crate) mod hook;
 // The handler is kept for the C side.
 #[allow(dead_code)]
 pub(crate) mod kprobe;
@@ -27,6 +29,7 @@ pub(crate) mod module;
 pub(crate) mod nofault;
 pub(crate) mod packet;
 pub(crate) mod params;
+pub(crate) mod perf;
 pub(crate) mod pinfs;
 pub(crate) mod printk;
 pub(crate) mod random;
@@ -42,5 +45,6 @@ pub(crate) mod tc;
 pub(crate) mod testrun;
 pub(crate) mod text;
 pub(crate) mod time;
+pub(crate) mod tracepoint;
 pub(crate) mod user;
 pub(crate) mod vma;

@@ -85,6 +85,11 @@ pub trait Env {
         u32::MAX
     }
 
+    /// The loader has CAP_SYS_ADMIN.
+    fn sys_admin(&self) -> bool {
+        false
+    }
+
     /// Called now and then: lets others run, and says whether the load shall end (fatal signal).
     fn interrupted(&mut self) -> bool;
 }
@@ -116,6 +121,8 @@ impl Options {
         Caps {
             bpf: self.bpf_capable,
             perfmon: self.allow_ptr_leaks,
+            // The environment knows, for the one helper where it matters.
+            sys_admin: false,
         }
     }
 }
@@ -130,6 +137,7 @@ impl Options {
 pub struct VerifiedProg {
     code: Code,
     processed: u32,
+    ctx_end: u32,
 }
 
 impl VerifiedProg {
@@ -141,6 +149,11 @@ impl VerifiedProg {
     /// Instructions that were simulated for the proof.
     pub fn processed(&self) -> u32 {
         self.processed
+    }
+
+    /// Byte of the context up to which it reads it, other programs that it goes on in apart.
+    pub fn ctx_end(&self) -> u32 {
+        self.ctx_end
     }
 }
 
@@ -186,6 +199,7 @@ fn verify_with(
     Ok(VerifiedProg {
         code,
         processed: figures.insns,
+        ctx_end: figures.ctx_end,
     })
 }
 

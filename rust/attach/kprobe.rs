@@ -5,10 +5,10 @@
 //! What user space asks for is `kprobe_multi`'s part of LINK_CREATE. A symbol may have an offset,
 //! `name+0x1f`, which bpf(2) does not have.
 
-use super::eopnotsupp;
+use super::Runner;
 use crate::prog::Prog;
-use crate::sys::context::{self, RunGuard};
-use crate::sys::kprobe::{Builder, Handler, Probes, Regs, Target};
+use crate::sys::context;
+use crate::sys::kprobe::{Builder, Probes, Target};
 use crate::sys::printk::PointerFormat;
 use crate::sys::shared::Shared;
 use crate::sys::user::User;
@@ -42,30 +42,13 @@ pub(crate) struct Kprobe {
     flags: u32,
 }
 
-/// What happens at a hit.
-struct Runner {
-    prog: Shared<Prog>,
-}
-
-impl Handler for Runner {
-    #[inline]
-    fn hit(&self, run: &RunGuard, regs: Regs<'_>) {
-        // The result would filter events, of which there are none here.
-        self.prog.run(run, regs.addr());
-    }
-
-    fn missed(&self) {
-        self.prog.missed();
-    }
-}
-
 impl Kprobe {
     /// Attaches `prog`, which is of type KPROBE.
     ///
     /// # Errors
     ///
     /// `EINVAL`: unknown flags, both or none of symbols and addresses, no place at all, or one where
-    /// no probe may be. `EOPNOTSUPP`: cookies. `E2BIG`: too many places, or too long a symbol.
+    /// no probe may be. `E2BIG`: too many places, or too long a symbol.
     /// `EFAULT`. `ESRCH`: a symbol that is not there, or is given twice. `ENOENT`: an address where
     /// there is no function. `EILSEQ`: a place inside an instruction. `ENOMEM`.
     pub(crate) fn attach(request: &Request, prog: Shared<Prog>) -> Result<Self> {
@@ -78,20 +61,29 @@ impl Kprobe {
         if request.count > COUNT_MAX {
             return Err(E2BIG);
         }
-        if !request.cookies.is_null() {
-            // No helper tells a program its cookie.
-            return Err(eopnotsupp());
-        }
+        let cookies = match request.cookies.is_null() {
+            true => KVVec::new(),
+            // At most 8 MiB.
+            false => request
+                .cookies
+                .read_vec((request.count as usize).saturating_mul(8))?,
+        };
         let is_return = request.flags & RETURN != 0;
         let runner = KBox::new(Runner { prog }, GFP_KERNEL_ACCOUNT)?;
-        let mut builder = Builder::new(request.count, is_return, runner)?;
+        let mut builder = Builder::new(request.count, is_return, !cookies.is_empty(), runner)?;
+        // Without cookies each is 0.
+        let mut cookies = cookies.chunks_exact(8);
         let by_symbol = !request.symbols.is_null();
         for index in 0..request.count {
+            let cookie = cookies.next().and_then(|word| word.first_chunk());
+            let cookie = cookie.map_or(0, |word| u64::from_ne_bytes(*word));
             if by_symbol {
-                add_symbol(&mut builder, read_word(request.symbols, index)?)?;
+                let symbol = read_word(request.symbols, index)?;
+                add_symbol(&mut builder, symbol, cookie)?;
             } else {
                 // User space's numbers are 64 bits wide, as addresses are.
-                builder.add(Target::Addr(read_word(request.addrs, index)? as usize))?;
+                let addr = read_word(request.addrs, index)? as usize;
+                builder.add(Target::Addr(addr), cookie)?;
             }
             if index & 0xff == 0xff && context::breathe() {
                 return Err(EINTR);
@@ -128,6 +120,11 @@ impl Kprobe {
         self.probes.addr(index)
     }
 
+    /// What its program gets there as the cookie.
+    pub(crate) fn cookie(&self, index: u32) -> u64 {
+        self.probes.cookie(index)
+    }
+
     /// Writes place number `index` as its symbol and the offset from that.
     pub(crate) fn place<'a>(&self, index: u32, buf: &'a mut [u8]) -> &'a [u8] {
         let symbol = PointerFormat::new([None; 4], 0, Some(b'S'));
@@ -153,7 +150,7 @@ fn read_word(array: User, index: u32) -> Result<u64> {
 }
 
 /// Adds the place that the string at `addr` names.
-fn add_symbol(builder: &mut Builder<Runner>, addr: u64) -> Result {
+fn add_symbol(builder: &mut Builder<Runner>, addr: u64, cookie: u64) -> Result {
     let mut buf = [0; SYMBOL_MAX + 1];
     let text = User::new(addr).read_str(&mut buf)?.to_bytes();
     if text.len() >= SYMBOL_MAX {
@@ -165,7 +162,7 @@ fn add_symbol(builder: &mut Builder<Runner>, addr: u64) -> Result {
         .ok_or(E2BIG)?
         .copy_from_slice(symbol);
     let symbol = CStr::from_bytes_until_nul(&name).map_err(|_| E2BIG)?;
-    builder.add(Target::Symbol(symbol, offset))
+    builder.add(Target::Symbol(symbol, offset), cookie)
 }
 
 /// `name+0x1f` and `name+31` in two; what does not look so is a symbol as a whole.

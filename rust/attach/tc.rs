@@ -47,7 +47,7 @@ impl Classifier for Prog {
     fn needs_dst(&self) -> bool {
         /// `BPF_FUNC_get_route_realm`
         const ROUTE_REALM: i32 = 24;
-        calls(self).any(|id| id == ROUTE_REALM)
+        self.aux().calls().any(|id| id == ROUTE_REALM)
     }
 
     fn needs_ends(&self) -> bool {
@@ -61,21 +61,11 @@ impl Classifier for Prog {
             return true;
         }
         // Helpers that move the packet note anew where it is; a tail call counts among them.
-        calls(self).any(|id| {
+        self.aux().calls().any(|id| {
             let row = helper::HELPERS.iter().find(|row| row.id == id);
             row.is_none_or(|row| row.moves_packet || id == helper::TAIL_CALL)
         })
     }
-}
-
-/// The helpers that the program calls.
-fn calls(prog: &Prog) -> impl Iterator<Item = i32> + '_ {
-    /// `BPF_JMP | BPF_CALL`
-    const CALL: u8 = 0x85;
-    let insns = prog.aux().xlated.iter();
-    insns
-        .filter(|i| i.code == CALL && i.src() == 0)
-        .map(|i| i.imm)
 }
 
 /// The kinds that tc knows of us.

@@ -4,8 +4,10 @@
 
 use super::errno::ebadfd;
 use super::{check_tail, Attr};
+use crate::abi::ProgType;
 use crate::attach::kprobe::Kprobe;
-use crate::link::{Attachment, LinkFile};
+use crate::attach::perf::Perf;
+use crate::link::{fd_type, Attachment, LinkFile};
 use crate::object::MapFile;
 use crate::prog::{ProgFile, TAG_SIZE};
 use crate::sys::anon::{AnyFile, FdError};
@@ -95,7 +97,7 @@ struct ProgInfo {
     _pad: u32,
 }
 
-/// `struct bpf_link_info`, with the variant for kernel probes.
+/// `struct bpf_link_info`, with the variant for kernel functions.
 #[repr(C)]
 #[derive(FromBytes, IntoBytes, zerocopy_derive::Immutable)]
 struct LinkInfo {
@@ -347,8 +349,140 @@ fn link_info(attr: &Attr, a: &InfoAttr, file: &AnyFile, link: &LinkFile) -> Resu
     info.prog_id = link.prog().id();
     match link.attachment() {
         Attachment::Kprobe(kprobe) => kprobe_info(&mut info, file, kprobe)?,
+        Attachment::Tracepoint(tracepoint) => {
+            let cookie = tracepoint.cookie();
+            // tp_name, tp_name_len, cookie
+            let mut rest: [u8; LINK_REST] = rest_of(&info)?;
+            name_info(&mut rest, 0, Some(tracepoint.name()))?;
+            put(&mut rest, 16, &cookie.to_ne_bytes())?;
+            return write_rest(attr, a, &info, &rest, len);
+        }
+        Attachment::Perf(perf) => {
+            let mut rest: [u8; LINK_REST] = rest_of(&info)?;
+            perf_info(&mut rest, file, link.prog().aux().ty, perf)?;
+            return write_rest(attr, a, &info, &rest, len);
+        }
     }
     write_info(attr, a, info.as_bytes(), len)
+}
+
+/// Bytes of a link's information before what depends on its kind.
+const LINK_HEAD: usize = 16;
+/// Bytes behind them.
+const LINK_REST: usize = size_of::<LinkInfo>() - LINK_HEAD;
+
+/// What depends on the kind, as user space gave it.
+fn rest_of(info: &LinkInfo) -> Result<[u8; LINK_REST]> {
+    let rest = info.as_bytes().get(LINK_HEAD..);
+    rest.and_then(|rest| rest.first_chunk().copied())
+        .ok_or(EINVAL)
+}
+
+fn write_rest(
+    attr: &Attr,
+    a: &InfoAttr,
+    info: &LinkInfo,
+    rest: &[u8; LINK_REST],
+    len: usize,
+) -> Result<i32> {
+    let mut bytes = [0; size_of::<LinkInfo>()];
+    put(&mut bytes, 0, info.as_bytes())?;
+    put(&mut bytes, LINK_HEAD, rest)?;
+    write_info(attr, a, &bytes, len)
+}
+
+/// Writes `from` at byte `at`.
+fn put(bytes: &mut [u8], at: usize, from: &[u8]) -> Result {
+    let end = at.checked_add(from.len()).ok_or(EINVAL)?;
+    bytes.get_mut(at..end).ok_or(EINVAL)?.copy_from_slice(from);
+    Ok(())
+}
+
+/// The bytes from `at` on.
+fn take<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N]> {
+    let tail = bytes.get(at..).and_then(|tail| tail.first_chunk());
+    tail.copied().ok_or(EINVAL)
+}
+
+/// A name whose buffer and length are at byte `at`: the address, and 8 bytes on the length, which
+/// becomes that of the name with its NUL.
+///
+/// # Errors
+///
+/// `EINVAL` for one without the other, `EFAULT`, `ENOSPC` when it is cut.
+fn name_info(rest: &mut [u8], at: usize, name: Option<&CStr>) -> Result {
+    let user = User::new(u64::from_ne_bytes(take(rest, at)?));
+    let len_at = at.checked_add(8).ok_or(EINVAL)?;
+    let room = u32::from_ne_bytes(take(rest, len_at)?) as usize;
+    if user.is_null() != (room == 0) {
+        return Err(EINVAL);
+    }
+    let name = name.unwrap_or(c"").to_bytes_with_nul();
+    put(rest, len_at, &(name.len() as u32).to_ne_bytes())?;
+    if user.is_null() {
+        return Ok(());
+    }
+    if room >= name.len() {
+        return user.write(name);
+    }
+    let cut = room.saturating_sub(1);
+    user.write(name.get(..cut).unwrap_or(&[]))?;
+    user.add(cut as u64).write(&[0])?;
+    Err(ENOSPC)
+}
+
+/// Numbers of `enum bpf_perf_event_type`.
+mod perf_type {
+    pub(super) const UPROBE: u32 = 1;
+    pub(super) const URETPROBE: u32 = 2;
+    pub(super) const KPROBE: u32 = 3;
+    pub(super) const KRETPROBE: u32 = 4;
+    pub(super) const TRACEPOINT: u32 = 5;
+    pub(super) const EVENT: u32 = 6;
+}
+
+/// The part for perf events: `type`, and from byte 8 on a union.
+fn perf_info(rest: &mut [u8; LINK_REST], file: &AnyFile, ty: ProgType, perf: &Perf) -> Result {
+    let cookie = perf.cookie().to_ne_bytes();
+    if ty == ProgType::PerfEvent {
+        // config, type, cookie
+        let (event_type, config) = perf.event();
+        put(rest, 8, &config.to_ne_bytes())?;
+        put(rest, 16, &event_type.to_ne_bytes())?;
+        put(rest, 24, &cookie)?;
+        return put(rest, 0, &perf_type::EVENT.to_ne_bytes());
+    }
+    let info = perf.info().ok_or(ENOENT)?;
+    name_info(rest, 8, info.name)?;
+    let ty = match info.fd_type {
+        fd_type::KPROBE | fd_type::KRETPROBE => {
+            // offset, addr, missed, cookie
+            let addr = if file.shows_addresses() { info.addr } else { 0 };
+            put(rest, 20, &(info.offset as u32).to_ne_bytes())?;
+            put(rest, 24, &addr.to_ne_bytes())?;
+            put(rest, 32, &info.missed.to_ne_bytes())?;
+            put(rest, 40, &cookie)?;
+            match info.fd_type {
+                fd_type::KPROBE => perf_type::KPROBE,
+                _ => perf_type::KRETPROBE,
+            }
+        }
+        fd_type::UPROBE | fd_type::URETPROBE => {
+            // offset, cookie, ref_ctr_offset
+            put(rest, 20, &(info.offset as u32).to_ne_bytes())?;
+            put(rest, 24, &cookie)?;
+            put(rest, 32, &info.addr.to_ne_bytes())?;
+            match info.fd_type {
+                fd_type::UPROBE => perf_type::UPROBE,
+                _ => perf_type::URETPROBE,
+            }
+        }
+        _ => {
+            put(rest, 24, &cookie)?;
+            perf_type::TRACEPOINT
+        }
+    };
+    put(rest, 0, &ty.to_ne_bytes())
 }
 
 /// The part for kernel functions: where, if user space gives room for that.
@@ -368,7 +502,7 @@ fn kprobe_info(info: &mut LinkInfo, file: &AnyFile, kprobe: &Kprobe) -> Result {
     for index in 0..room.min(kprobe.count()) {
         let at = u64::from(index).wrapping_mul(8);
         if !cookies.is_null() {
-            cookies.add(at).write(&0u64.to_ne_bytes())?;
+            cookies.add(at).write(&kprobe.cookie(index).to_ne_bytes())?;
         }
         let addr = if show { kprobe.addr(index) } else { 0 };
         addrs.add(at).write(&(addr as u64).to_ne_bytes())?;

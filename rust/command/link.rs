@@ -3,9 +3,11 @@
 //! Commands on links: attaching a program, changing and ending that.
 
 use super::errno::eopnotsupp;
-use super::{foreign_fd, Attr};
+use super::Attr;
 use crate::abi::ProgType;
 use crate::attach::kprobe::{Kprobe, Request};
+use crate::attach::perf::Perf;
+use crate::attach::tracepoint::Tracepoint;
 use crate::link::{Attachment, Link, LinkFile};
 use crate::prog::{Prog, ProgFile};
 use crate::sys::anon::{self, FileRef, Mode};
@@ -66,9 +68,9 @@ pub(super) fn create(attr: &Attr) -> Result<i32> {
     let file = FileRef::<ProgFile>::get(a.prog_fd)?;
     let prog = file.prog();
     let attachment = match prog.aux().ty {
-        ProgType::Kprobe => kprobe(&a, prog)?,
+        ProgType::Kprobe => kprobe(attr, &a, prog)?,
         ProgType::Tracepoint | ProgType::PerfEvent => match a.attach_type {
-            kind::PERF_EVENT => return Err(perf_event(&a)),
+            kind::PERF_EVENT => perf_event(attr, &a, prog)?,
             _ => return Err(EINVAL),
         },
         ProgType::SchedCls => match a.attach_type {
@@ -95,27 +97,68 @@ pub(super) fn create(attr: &Attr) -> Result<i32> {
             return Err(EINVAL)
         }
     };
+    install(attachment, prog)
+}
+
+/// A descriptor for what was attached.
+fn install(attachment: Attachment, prog: &Shared<Prog>) -> Result<i32> {
     let link = Link::new(attachment, prog.clone())?;
     link.publish()?;
     anon::install(LinkFile::new(link), Mode::ReadOnly)
 }
 
-/// What a link to a perf event comes to: the event's own file decides, and takes no program of ours.
-fn perf_event(a: &LinkAttr) -> Error {
-    if a.flags != 0 {
-        return EINVAL;
-    }
-    foreign_fd(a.target_fd)
+/// Fields of RAW_TRACEPOINT_OPEN.
+#[repr(C)]
+#[derive(FromBytes)]
+struct RawTracepointAttr {
+    name: u64,
+    prog_fd: u32,
+    _pad: u32,
+    cookie: u64,
 }
 
-fn kprobe(a: &LinkAttr, prog: &Shared<Prog>) -> Result<Attachment> {
+/// A tracepoint's name with its NUL; what is behind that is not looked at.
+const TRACEPOINT_NAME: usize = 128;
+
+/// RAW_TRACEPOINT_OPEN
+pub(super) fn raw_tracepoint(attr: &Attr) -> Result<i32> {
+    let a: RawTracepointAttr = attr.view()?;
+    let file = FileRef::<ProgFile>::get(a.prog_fd)?;
+    let prog = file.prog();
+    if prog.aux().ty != ProgType::RawTracepoint {
+        return Err(EINVAL);
+    }
+    let mut name = [0; TRACEPOINT_NAME];
+    let name = User::new(a.name).read_str(&mut name)?;
+    let tracepoint = Tracepoint::attach(name, a.cookie, prog.clone())?;
+    install(Attachment::Tracepoint(tracepoint), prog)
+}
+
+/// `link_create.perf_event`, behind the fields of all.
+#[repr(C)]
+#[derive(FromBytes)]
+struct PerfAttr {
+    _common: [u32; 4],
+    bpf_cookie: u64,
+}
+
+fn perf_event(attr: &Attr, a: &LinkAttr, prog: &Shared<Prog>) -> Result<Attachment> {
+    if a.flags != 0 {
+        return Err(EINVAL);
+    }
+    let PerfAttr { bpf_cookie, .. } = attr.view()?;
+    let perf = Perf::attach(a.target_fd, bpf_cookie, prog.clone())?;
+    Ok(Attachment::Perf(perf))
+}
+
+fn kprobe(attr: &Attr, a: &LinkAttr, prog: &Shared<Prog>) -> Result<Attachment> {
     let expected = prog.aux().expected_attach_type;
     if EXCLUSIVE.contains(&expected) && a.attach_type != expected {
         return Err(EINVAL);
     }
     match a.attach_type {
         kind::TRACE_KPROBE_MULTI => {}
-        kind::PERF_EVENT => return Err(perf_event(a)),
+        kind::PERF_EVENT => return perf_event(attr, a, prog),
         kind::TRACE_KPROBE_SESSION | kind::TRACE_UPROBE_MULTI | kind::TRACE_UPROBE_SESSION => {
             return Err(eopnotsupp())
         }
@@ -168,8 +211,8 @@ pub(super) fn update(attr: &Attr) -> Result<i32> {
         return Err(EINVAL);
     }
     match link.link().attachment() {
-        // As in-tree, such a link keeps its program.
-        Attachment::Kprobe(_) => Err(EINVAL),
+        // As in-tree, such links keep their programs.
+        Attachment::Kprobe(_) | Attachment::Tracepoint(_) | Attachment::Perf(_) => Err(EINVAL),
     }
 }
 
@@ -179,6 +222,34 @@ pub(super) fn detach(attr: &Attr) -> Result<i32> {
     let link = FileRef::<LinkFile>::get(fd)?;
     match link.link().attachment() {
         // As in-tree, closing it is the only way.
-        Attachment::Kprobe(_) => Err(eopnotsupp()),
+        Attachment::Kprobe(_) | Attachment::Tracepoint(_) | Attachment::Perf(_) => {
+            Err(eopnotsupp())
+        }
     }
+}
+
+/// `struct oxbpf_perf_set_prog`
+#[repr(C)]
+#[derive(FromBytes)]
+struct SetProg {
+    event_fd: u32,
+    prog_fd: u32,
+}
+
+/// `OXBPF_PERF_SET_PROG`: `_IOW(0xbd, 1, struct oxbpf_perf_set_prog)`
+pub(crate) const PERF_SET_PROG: u32 = 1 << 30 | 8 << 16 | 0xbd << 8 | 1;
+
+/// Attaches a program to a perf event for as long as that lives, as its PERF_EVENT_IOC_SET_BPF does
+/// with programs of bpf(2).
+///
+/// # Errors
+///
+/// `EFAULT`; `EBADF` and `EINVAL` for descriptors of something else; as LINK_CREATE.
+pub(crate) fn perf_set_prog(arg: u64) -> Result<i32> {
+    let mut bytes = [0; size_of::<SetProg>()];
+    User::new(arg).read(&mut bytes)?;
+    let a = SetProg::read_from_bytes(&bytes).map_err(|_| EINVAL)?;
+    let file = FileRef::<ProgFile>::get(a.prog_fd)?;
+    Perf::attach(a.event_fd, 0, file.prog().clone())?.give()?;
+    Ok(0)
 }

@@ -243,6 +243,10 @@ impl Env for LoadEnv {
         u32::try_from(cpus::ids()).unwrap_or(u32::MAX)
     }
 
+    fn sys_admin(&self) -> bool {
+        Cap::SysAdmin.held()
+    }
+
     fn interrupted(&mut self) -> bool {
         context::breathe()
     }

@@ -5,9 +5,10 @@
 use super::errno::ebadmsg;
 use super::{check_tail, Attr};
 use crate::abi::ProgType;
+use crate::attach::tracepoint::ARGS_MAX;
 use crate::prog::{Prog, ProgFile};
 use crate::sys::anon::FileRef;
-use crate::sys::context::Nest;
+use crate::sys::context::NoEvent;
 use crate::sys::skb::{self, SkBuffCtx, TestSkb, SK_BUFF_CTX_SIZE};
 use crate::sys::testrun;
 use crate::sys::user::User;
@@ -72,12 +73,50 @@ pub(super) fn test_run(attr: &Attr) -> Result<i32> {
             on_packet(attr, &a, prog)
         }
         ProgType::Kprobe if a.ctx_size_in != 0 => on_registers(attr, &a, prog),
-        ProgType::Kprobe
-        | ProgType::Tracepoint
-        | ProgType::Xdp
-        | ProgType::PerfEvent
-        | ProgType::RawTracepoint => Err(ENOTSUPP),
+        ProgType::RawTracepoint => on_arguments(attr, &a, prog),
+        ProgType::Kprobe | ProgType::Tracepoint | ProgType::Xdp | ProgType::PerfEvent => {
+            Err(ENOTSUPP)
+        }
     }
+}
+
+/// `BPF_F_TEST_RUN_ON_CPU`
+const RUN_ON_CPU: u32 = 1 << 0;
+
+/// Bytes of a raw tracepoint's context.
+const ARGS_SIZE: usize = ARGS_MAX * 8;
+
+/// A raw tracepoint's arguments.
+#[repr(align(8))]
+struct Arguments([u8; ARGS_SIZE]);
+
+/// A raw tracepoint's program on arguments that user space gives, once; those that it does not give
+/// are 0.
+fn on_arguments(attr: &Attr, a: &TestAttr, prog: &Prog) -> Result<i32> {
+    let others = a.duration | a.repeat | a.batch_size;
+    if a.data_in != 0 || a.data_out != 0 || a.ctx_out != 0 || others != 0 {
+        return Err(EINVAL);
+    }
+    let size = a.ctx_size_in as usize;
+    if a.ctx_size_in < prog.aux().ctx_end || size > ARGS_SIZE {
+        return Err(EINVAL);
+    }
+    let cpu = match a.flags & RUN_ON_CPU {
+        0 if a.cpu != 0 => return Err(EINVAL),
+        0 => None,
+        _ => Some(a.cpu),
+    };
+    let mut args = KBox::new(Arguments([0; ARGS_SIZE]), GFP_KERNEL)?;
+    User::new(a.ctx_in).read(args.0.get_mut(..size).ok_or(EINVAL)?)?;
+
+    let at = args.0.as_ptr() as usize;
+    let retval = testrun::on_cpu(cpu, |run| {
+        // The program must not be started by a tracepoint that it hits itself.
+        let _level = NoEvent::enter(run);
+        prog.run(run, at) as u32
+    })?;
+    attr.answer(answer::RETVAL, &retval.to_ne_bytes())?;
+    Ok(0)
 }
 
 /// Bytes of `struct pt_regs`, which is the same to user space.
@@ -106,7 +145,7 @@ fn on_registers(attr: &Attr, a: &TestAttr, prog: &Prog) -> Result<i32> {
     let at = regs.0.as_ptr() as usize;
     let (retval, duration) = testrun::repeat(a.repeat, |run| {
         // A probe that the program itself hits must not start another.
-        let _nest = Nest::enter(run);
+        let _level = NoEvent::enter(run);
         prog.run(run, at) as u32
     })?;
 

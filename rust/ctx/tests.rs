@@ -8,6 +8,7 @@ use crate::isa::{AluOp, Cond, Width};
 const ROOT: Caps = Caps {
     bpf: true,
     perfmon: true,
+    sys_admin: true,
 };
 const LOAD: Access = Access::Load { sx: false };
 const LOADSX: Access = Access::Load { sx: true };
@@ -101,6 +102,7 @@ fn skb_rules() {
     let unprivileged = Caps {
         bpf: false,
         perfmon: false,
+        sys_admin: false,
     };
     assert_eq!(check_access(CgroupSkb, unprivileged, 76, W, LOAD), None);
     assert_eq!(check_access(SchedCls, unprivileged, 8, W, LOAD), scalar);

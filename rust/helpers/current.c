@@ -3,9 +3,12 @@
  * What a program can ask about where it runs: the current task, the CPU, the time.
  */
 
+#include <linux/cgroup.h>
 #include <linux/cred.h>
 #include <linux/jiffies.h>
+#include <linux/nsfs.h>
 #include <linux/percpu.h>
+#include <linux/pid_namespace.h>
 #include <linux/random.h>
 #include <linux/sched.h>
 #include <linux/smp.h>
@@ -13,6 +16,10 @@
 #include <linux/timekeeping.h>
 #include <linux/topology.h>
 #include <linux/uidgid.h>
+
+#include "symbols.h"
+
+OXBPF_UNEXPORTED(ns_match);
 
 u64 oxbpf_current_task(void);
 u64 oxbpf_current_pid_tgid(void);
@@ -22,6 +29,9 @@ u64 oxbpf_cpu_id(void);
 u64 oxbpf_numa_node_id(void);
 u64 oxbpf_jiffies64(void);
 u64 oxbpf_ktime_coarse_ns(void);
+u64 oxbpf_cgroup_id(void);
+u64 oxbpf_ancestor_cgroup_id(int level);
+int oxbpf_ns_pid_tgid(u64 dev, u64 ino, u32 *pid, u32 *tgid);
 u64 oxbpf_prandom_u32(void);
 void oxbpf_prandom_seed(void);
 
@@ -70,6 +80,49 @@ u64 oxbpf_jiffies64(void)
 u64 oxbpf_ktime_coarse_ns(void)
 {
 	return ktime_get_coarse_ns();
+}
+
+/* Of the default hierarchy. */
+u64 oxbpf_cgroup_id(void)
+{
+	u64 id;
+
+	rcu_read_lock();
+	id = cgroup_id(task_dfl_cgroup(current));
+	rcu_read_unlock();
+	return id;
+}
+
+/* That of the current cgroup's ancestor at that level, or 0. */
+u64 oxbpf_ancestor_cgroup_id(int level)
+{
+	struct cgroup *ancestor;
+	u64 id = 0;
+
+	rcu_read_lock();
+	ancestor = cgroup_ancestor(task_dfl_cgroup(current), level);
+	if (ancestor)
+		id = cgroup_id(ancestor);
+	rcu_read_unlock();
+	return id;
+}
+
+/* The numbers that the current task has in its namespace, which must be the one given. */
+int oxbpf_ns_pid_tgid(u64 dev, u64 ino, u32 *pid, u32 *tgid)
+{
+	struct pid_namespace *ns;
+
+	/* A device's number has 32 bits. */
+	if ((u64)(dev_t)dev != dev)
+		return -EINVAL;
+	ns = task_active_pid_ns(current);
+	if (!ns)
+		return -ENOENT;
+	if (!static_call(oxbpf_ns_match)(&ns->ns, (dev_t)dev, ino))
+		return -EINVAL;
+	*pid = task_pid_nr_ns(current, ns);
+	*tgid = task_tgid_nr_ns(current, ns);
+	return 0;
 }
 
 /*

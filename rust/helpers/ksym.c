@@ -17,15 +17,6 @@ struct oxbpf_ksym {
 	struct rcu_head rcu;
 };
 
-#define OXBPF_UNEXPORTED_VOID(f)					\
-	DEFINE_STATIC_CALL_NULL(oxbpf_##f, f);				\
-	void oxbpf_bind_##f(unsigned long addr);			\
-	void oxbpf_bind_##f(unsigned long addr)				\
-	{								\
-		static_call_update(oxbpf_##f, (typeof(&f))addr);	\
-	}								\
-	void oxbpf_bind_##f(unsigned long addr)
-
 OXBPF_UNEXPORTED_VOID(bpf_ksym_add);
 OXBPF_UNEXPORTED_VOID(bpf_ksym_del);
 

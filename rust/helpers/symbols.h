@@ -22,4 +22,14 @@
 	}								\
 	void oxbpf_bind_##f(unsigned long addr)
 
+/* The same for functions without a result. */
+#define OXBPF_UNEXPORTED_VOID(f)					\
+	DEFINE_STATIC_CALL_NULL(oxbpf_##f, f);				\
+	void oxbpf_bind_##f(unsigned long addr);			\
+	void oxbpf_bind_##f(unsigned long addr)				\
+	{								\
+		static_call_update(oxbpf_##f, (typeof(&f))addr);	\
+	}								\
+	void oxbpf_bind_##f(unsigned long addr)
+
 #endif

@@ -4,10 +4,12 @@
  */
 
 #include <linux/bottom_half.h>
+#include <linux/cpumask.h>
 #include <linux/filter.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/smp.h>
 #include <linux/thread_info.h>
 #include <linux/timekeeping.h>
 
@@ -19,6 +21,7 @@ void *oxbpf_testrun_alloc(void);
 void oxbpf_testrun_free(void *net);
 void oxbpf_testrun_enter(void *net);
 void oxbpf_testrun_exit(void *net);
+int oxbpf_testrun_on(bool any, unsigned int cpu, void (*run)(void *data), void *data);
 
 /* The current task's flags; a bit of mask is set when the loop should look around. */
 const unsigned long *oxbpf_testrun_flags(unsigned long *mask)
@@ -74,4 +77,23 @@ void oxbpf_testrun_exit(void *net)
 
 	bpf_net_ctx_clear(t->set);
 	local_bh_enable();
+}
+
+/*
+ * Calls run with preemption off on that CPU, or the current one if it may be any, and waits for its
+ * end. -ENXIO when there is no such CPU, or it is offline.
+ */
+int oxbpf_testrun_on(bool any, unsigned int cpu, void (*run)(void *data), void *data)
+{
+	unsigned int here = get_cpu();
+	int err = 0;
+
+	if (any || cpu == here)
+		run(data);
+	else if (cpu >= nr_cpu_ids || !cpu_online(cpu))
+		err = -ENXIO;
+	else
+		err = smp_call_function_single(cpu, run, data, 1);
+	put_cpu();
+	return err;
 }

@@ -139,6 +139,12 @@ impl ReadArg {
         // SAFETY: by the invariant that many bytes can be read during the call.
         unsafe { Bytes::new(self.addr as *const u8, self.len) }
     }
+
+    /// Where they are and how many: they can be read during the call.
+    #[inline]
+    pub(super) fn raw(&self) -> (*const u8, usize) {
+        (self.addr as *const u8, self.len)
+    }
 }
 
 /// Memory to write, with its size: two arguments, `MemWrite` and `Size` or `SizeOrZero`.
@@ -165,6 +171,15 @@ impl WriteArg {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Writes `bytes` to the first of them; those that do not fit are left out.
+    #[inline]
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
+        let len = bytes.len().min(self.len);
+        // SAFETY: by the invariant that many bytes can be written during the call, and a slice of the
+        // module's own is not among them.
+        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), self.as_mut_ptr(), len) };
     }
 
     /// Zeroes them.

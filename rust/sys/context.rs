@@ -10,6 +10,8 @@ extern "C" {
     fn oxbpf_run_exit();
     fn oxbpf_nest_enter() -> bool;
     fn oxbpf_nest_exit();
+    fn oxbpf_event_none(before: *mut Event);
+    fn oxbpf_event_back(before: *const Event);
     fn oxbpf_breathe() -> bool;
 }
 
@@ -74,6 +76,47 @@ impl Drop for Nest<'_> {
     fn drop(&mut self) {
         // SAFETY: by the invariant this CPU's count contains this level.
         unsafe { oxbpf_nest_exit() };
+    }
+}
+
+/// `struct oxbpf_event`
+#[repr(C)]
+struct Event {
+    cookie: u64,
+    ip: usize,
+}
+
+/// A level of ours in which a program runs for no event: its helpers have none to tell of.
+///
+/// # Invariants
+///
+/// `before` is the event of this CPU outside of the level.
+pub(crate) struct NoEvent<'a> {
+    before: Event,
+    _nest: Nest<'a>,
+}
+
+impl<'a> NoEvent<'a> {
+    /// Enters the level.
+    #[inline]
+    pub(crate) fn enter(run: &'a RunGuard) -> Self {
+        let nest = Nest::enter(run);
+        let mut before = Event { cookie: 0, ip: 0 };
+        // SAFETY: on one of our levels, and `before` can be written.
+        unsafe { oxbpf_event_none(&mut before) };
+        // INVARIANT: filled just now.
+        NoEvent {
+            before,
+            _nest: nest,
+        }
+    }
+}
+
+impl Drop for NoEvent<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: by the invariant; the level ends after this, on the same CPU.
+        unsafe { oxbpf_event_back(&self.before) };
     }
 }
 

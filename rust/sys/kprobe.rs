@@ -2,8 +2,7 @@
 
 //! Kernel probes: sets of places that share one handler.
 
-use super::context::RunGuard;
-use core::marker::PhantomData;
+use super::hook::{Hook, RawHook};
 use core::ptr::NonNull;
 use kernel::error::to_result;
 use kernel::prelude::*;
@@ -18,48 +17,22 @@ extern "C" {
     fn oxbpf_probes_alloc(
         size: c_uint,
         is_return: bool,
-        run: unsafe extern "C" fn(*const c_void, *mut c_void),
-        miss: unsafe extern "C" fn(*const c_void),
-        data: *const c_void,
+        has_cookies: bool,
+        hook: *const RawHook,
     ) -> *mut RawProbes;
     fn oxbpf_probes_add(
         set: *mut RawProbes,
         symbol: *const c_char,
         offset: c_uint,
         addr: c_ulong,
+        cookie: u64,
     ) -> c_int;
     fn oxbpf_probes_register(set: *mut RawProbes) -> c_int;
     fn oxbpf_probes_unregister(set: *mut RawProbes);
     fn oxbpf_probes_free(set: *mut RawProbes);
     fn oxbpf_probes_missed(set: *const RawProbes) -> c_ulong;
     fn oxbpf_probes_addr(set: *const RawProbes, index: c_uint) -> c_ulong;
-}
-
-/// The registers at a probe: valid while the handler runs.
-///
-/// # Invariants
-///
-/// The address is that of a `struct pt_regs` that lives as long as `'a`.
-pub(crate) struct Regs<'a> {
-    addr: usize,
-    _regs: PhantomData<&'a mut ()>,
-}
-
-impl Regs<'_> {
-    /// Address of the `struct pt_regs`.
-    #[inline]
-    pub(crate) fn addr(&self) -> usize {
-        self.addr
-    }
-}
-
-/// What happens at a probe.
-pub(crate) trait Handler: Send + Sync + 'static {
-    /// A probe was hit. Never twice at once on a CPU; possibly with interrupts off.
-    fn hit(&self, run: &RunGuard, regs: Regs<'_>);
-
-    /// A probe was hit inside of another, or of anything else of ours on that CPU.
-    fn missed(&self);
+    fn oxbpf_probes_cookie(set: *const RawProbes, index: c_uint) -> u64;
 }
 
 /// Where a probe goes.
@@ -75,25 +48,29 @@ pub(crate) enum Target<'a> {
 ///
 /// # Invariants
 ///
-/// `raw` is a set from `oxbpf_probes_alloc` that is not registered, whose data pointer is
-/// `handler`'s address. Symbol names that the set points to are in `names`.
-pub(crate) struct Builder<H: Handler> {
+/// `raw` is a set from `oxbpf_probes_alloc` that is not registered, whose hook is `handler`. Symbol names that the set points to are in `names`.
+pub(crate) struct Builder<H: Hook> {
     raw: NonNull<RawProbes>,
     handler: KBox<H>,
     names: KVVec<KVVec<u8>>,
 }
 
-impl<H: Handler> Builder<H> {
-    /// An empty set for up to `size` probes; with `is_return` they hit when the function returns.
+impl<H: Hook> Builder<H> {
+    /// An empty set for up to `size` probes; with `is_return` they hit when the function returns,
+    /// and with `has_cookies` programs can ask for what their probe was added with.
     ///
     /// # Errors
     ///
     /// `ENOMEM`
-    pub(crate) fn new(size: u32, is_return: bool, handler: KBox<H>) -> Result<Self> {
-        let data: *const H = &*handler;
-        // SAFETY: the shim keeps the two pointers, and calls one with the other only while the set
-        // is registered.
-        let raw = unsafe { oxbpf_probes_alloc(size, is_return, hit::<H>, miss::<H>, data.cast()) };
+    pub(crate) fn new(
+        size: u32,
+        is_return: bool,
+        has_cookies: bool,
+        handler: KBox<H>,
+    ) -> Result<Self> {
+        let hook = RawHook::new(&*handler);
+        // SAFETY: the shim keeps a copy of the hook, and uses that only while the set is registered.
+        let raw = unsafe { oxbpf_probes_alloc(size, is_return, has_cookies, &hook) };
         // INVARIANT: allocated just now; no names yet.
         Ok(Builder {
             raw: NonNull::new(raw).ok_or(ENOMEM)?,
@@ -107,7 +84,7 @@ impl<H: Handler> Builder<H> {
     /// # Errors
     ///
     /// `E2BIG` when the set is full, `ENOMEM`.
-    pub(crate) fn add(&mut self, target: Target<'_>) -> Result {
+    pub(crate) fn add(&mut self, target: Target<'_>, cookie: u64) -> Result {
         let (name, offset, addr) = match target {
             Target::Symbol(name, offset) => {
                 let mut copy = KVVec::new();
@@ -121,7 +98,7 @@ impl<H: Handler> Builder<H> {
         };
         // SAFETY: by the invariant the set is there and not registered; the name is NULL or a
         // string in `names`, which is dropped after the set.
-        to_result(unsafe { oxbpf_probes_add(self.raw.as_ptr(), name, offset, addr) })
+        to_result(unsafe { oxbpf_probes_add(self.raw.as_ptr(), name, offset, addr, cookie) })
     }
 
     /// Registers all probes, or none.
@@ -140,7 +117,7 @@ impl<H: Handler> Builder<H> {
     }
 }
 
-impl<H: Handler> Drop for Builder<H> {
+impl<H: Hook> Drop for Builder<H> {
     fn drop(&mut self) {
         // SAFETY: by the invariant the set is there and not registered, and nobody uses it later.
         unsafe { oxbpf_probes_free(self.raw.as_ptr()) };
@@ -148,25 +125,20 @@ impl<H: Handler> Drop for Builder<H> {
 }
 
 // SAFETY: the set is plain memory that whoever owns the builder may use; the handler is `Send`.
-unsafe impl<H: Handler> Send for Builder<H> {}
+unsafe impl<H: Hook> Send for Builder<H> {}
 // SAFETY: as for `Send`; what takes `&self` only reads, and the handler is `Sync`.
-unsafe impl<H: Handler> Sync for Builder<H> {}
+unsafe impl<H: Hook> Sync for Builder<H> {}
 
 /// Probes that are in place; dropping takes them out and waits for running handlers.
 ///
 /// # Invariants
 ///
 /// The set is registered.
-pub(crate) struct Probes<H: Handler> {
+pub(crate) struct Probes<H: Hook> {
     set: Builder<H>,
 }
 
-impl<H: Handler> Probes<H> {
-    /// What runs at the probes.
-    pub(crate) fn handler(&self) -> &H {
-        &self.set.handler
-    }
-
+impl<H: Hook> Probes<H> {
     /// How many hits did not reach the handler.
     pub(crate) fn missed(&self) -> u64 {
         // SAFETY: by the builder's invariant the set is there.
@@ -174,49 +146,25 @@ impl<H: Handler> Probes<H> {
     }
 }
 
-impl<H: Handler> Probes<H> {
-    /// Address of probe number `index`, in the order of the addresses given or the symbols' names;
-    /// 0 when there is none.
+impl<H: Hook> Probes<H> {
+    /// Address of probe number `index`, in the order of the addresses given or the symbols' names, or
+    /// where there are cookies of the addresses; 0 when there is none.
     pub(crate) fn addr(&self, index: u32) -> usize {
         // SAFETY: by the invariant the set is there and registered.
         unsafe { oxbpf_probes_addr(self.set.raw.as_ptr(), index) as usize }
     }
+
+    /// Its cookie.
+    pub(crate) fn cookie(&self, index: u32) -> u64 {
+        // SAFETY: as for `addr`.
+        unsafe { oxbpf_probes_cookie(self.set.raw.as_ptr(), index) }
+    }
 }
 
-impl<H: Handler> Drop for Probes<H> {
+impl<H: Hook> Drop for Probes<H> {
     fn drop(&mut self) {
         // SAFETY: by the invariant the set is registered, and this is the only time it is taken
         // back. Afterwards the builder's own drop frees it, and no handler runs.
         unsafe { oxbpf_probes_unregister(self.set.raw.as_ptr()) };
     }
-}
-
-/// What the C shim calls at a probe.
-///
-/// # Safety
-///
-/// `data` points to the `H` of a registered set, `regs` to a `struct pt_regs` that lives until the
-/// call returns.
-unsafe extern "C" fn hit<H: Handler>(data: *const c_void, regs: *mut c_void) {
-    // SAFETY: by the contract `data` points to an `H` that lives while the set is registered.
-    let handler = unsafe { &*data.cast::<H>() };
-    // INVARIANT: by the contract the registers live until this returns, and the type's lifetime
-    // ends before.
-    let regs = Regs {
-        addr: regs as usize,
-        _regs: PhantomData,
-    };
-    // SAFETY: the shim calls with preemption off until this returns.
-    let run = unsafe { RunGuard::already() };
-    handler.hit(&run, regs);
-}
-
-/// What the C shim calls when a probe is hit inside of something of ours.
-///
-/// # Safety
-///
-/// `data` points to the `H` of a registered set.
-unsafe extern "C" fn miss<H: Handler>(data: *const c_void) {
-    // SAFETY: by the contract `data` points to an `H` that lives while the set is registered.
-    unsafe { &*data.cast::<H>() }.missed();
 }

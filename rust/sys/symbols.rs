@@ -91,6 +91,14 @@ symbols! {
     KSYM_ADD: function bpf_ksym_add, "names of programs in kallsyms";
     KSYM_DEL: function bpf_ksym_del, "names of programs in kallsyms";
     TRACE_PRINTK: variable bpf_trace_printk, "the name before what programs print";
+    GET_RAW_TRACEPOINT: function bpf_get_raw_tracepoint, "programs at raw tracepoints";
+    PUT_RAW_TRACEPOINT: function bpf_put_raw_tracepoint, "programs at raw tracepoints";
+    PERF_EVENT_GET: function perf_event_get, "programs at perf events";
+    PERF_EVENT_SET: function perf_event_set_bpf_prog, "programs at perf events";
+    PERF_EVENT_FREE: function perf_event_free_bpf_prog, "programs at perf events";
+    PERF_EVENT_INFO: function bpf_get_perf_event_info, "programs at perf events";
+    CURRENT_KPROBE: function current_kprobe, "the function of a kprobe that perf made";
+    NS_MATCH: function ns_match, "helper get_ns_current_pid_tgid";
     SHOW_VALUE: function kallsyms_show_value, "showing kernel addresses and machine code";
     UNPRIVILEGED: variable sysctl_unprivileged_bpf_disabled, "programs and maps without CAP_BPF";
 }

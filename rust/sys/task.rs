@@ -3,7 +3,9 @@
 //! What a program can ask about where it runs: the current task, the CPU, the time, a number by
 //! chance. Any context.
 
-use super::args::WriteArg;
+use super::args::{ReadArg, WriteArg};
+use kernel::error::to_result;
+use kernel::prelude::*;
 
 unsafe extern "C" {
     safe fn oxbpf_current_task() -> u64;
@@ -13,6 +15,13 @@ unsafe extern "C" {
     safe fn oxbpf_cpu_id() -> u64;
     safe fn oxbpf_numa_node_id() -> u64;
     safe fn oxbpf_jiffies64() -> u64;
+    safe fn oxbpf_cgroup_id() -> u64;
+    safe fn oxbpf_ancestor_cgroup_id(level: c_int) -> u64;
+    fn oxbpf_ns_pid_tgid(dev: u64, ino: u64, pid: *mut u32, tgid: *mut u32) -> c_int;
+    safe fn oxbpf_send_signal(sig: u32, thread: bool) -> c_int;
+    fn oxbpf_write_user(to: c_ulong, from: *const u8, size: usize) -> c_int;
+    safe fn oxbpf_signal_init();
+    safe fn oxbpf_signal_exit();
     safe fn oxbpf_prandom_u32() -> u64;
     safe fn oxbpf_prandom_seed();
     safe fn ktime_get_mono_fast_ns() -> u64;
@@ -101,4 +110,68 @@ pub(crate) fn tai_ns() -> u64 {
 #[inline]
 pub(crate) fn coarse_ns() -> u64 {
     oxbpf_ktime_coarse_ns()
+}
+
+/// Number of the current task's cgroup.
+#[inline]
+pub(crate) fn cgroup_id() -> u64 {
+    oxbpf_cgroup_id()
+}
+
+/// Number of that cgroup's ancestor `level` levels below the root; 0 when there is none.
+#[inline]
+pub(crate) fn ancestor_cgroup_id(level: i32) -> u64 {
+    oxbpf_ancestor_cgroup_id(level)
+}
+
+/// Thread and thread group id in the pid namespace of that device and inode, which must be the current
+/// task's.
+///
+/// # Errors
+///
+/// `EINVAL`: it is another. `ENOENT`: the task has none any more.
+pub(crate) fn ns_pid_tgid(dev: u64, ino: u64) -> Result<(u32, u32)> {
+    let (mut pid, mut tgid) = (0, 0);
+    // SAFETY: both can be written.
+    to_result(unsafe { oxbpf_ns_pid_tgid(dev, ino, &mut pid, &mut tgid) })?;
+    Ok((pid, tgid))
+}
+
+/// Sends the current thread or its process a signal, as soon as that can be. With preemption off.
+///
+/// # Errors
+///
+/// `EINVAL`: no such signal. `EPERM`: to a kernel thread, to one that exits, or to init. `EBUSY`: this
+/// CPU has one to send.
+pub(crate) fn send_signal(signal: u32, thread: bool) -> Result {
+    to_result(oxbpf_send_signal(signal, thread))
+}
+
+/// Writes to the current process's memory, if it is there.
+///
+/// # Errors
+///
+/// `EFAULT`; `EPERM` where there is no process, as in an interrupt.
+#[inline]
+pub(crate) fn write_user(to: u64, from: &ReadArg) -> Result {
+    let (from, len) = from.raw();
+    // SAFETY: by the invariant of `ReadArg` that many bytes can be read; `to` may be any address.
+    to_result(unsafe { oxbpf_write_user(to as c_ulong, from, len) })
+}
+
+/// While it lives, programs can send signals.
+pub(crate) struct Signals(());
+
+impl Signals {
+    /// Once, when the module is loaded.
+    pub(crate) fn start() -> Self {
+        oxbpf_signal_init();
+        Signals(())
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        oxbpf_signal_exit();
+    }
 }

@@ -4,6 +4,7 @@
 
 use super::context::RunGuard;
 use core::ptr::NonNull;
+use kernel::error::to_result;
 use kernel::prelude::*;
 use kernel::types::NotThreadSafe;
 
@@ -16,6 +17,12 @@ unsafe extern "C" {
     fn oxbpf_testrun_free(net: *mut c_void);
     fn oxbpf_testrun_enter(net: *mut c_void);
     fn oxbpf_testrun_exit(net: *mut c_void);
+    fn oxbpf_testrun_on(
+        any: bool,
+        cpu: c_uint,
+        run: unsafe extern "C" fn(*mut c_void),
+        data: *mut c_void,
+    ) -> c_int;
 }
 
 /// What programs have around them where packets are.
@@ -122,4 +129,36 @@ pub(crate) fn repeat<F: FnMut(&RunGuard) -> u32>(times: u32, mut run: F) -> Resu
         }
         oxbpf_testrun_yield();
     }
+}
+
+/// Calls `run` once with preemption off, on CPU number `cpu` if one is given, there in an interrupt.
+///
+/// # Errors
+///
+/// `ENXIO`: no such CPU, or it is offline.
+pub(crate) fn on_cpu<F: Fn(&RunGuard) -> u32 + Sync>(cpu: Option<u32>, run: F) -> Result<u32> {
+    /// # Safety
+    ///
+    /// `data` points to a [`Call`] that nobody else uses; preemption is off.
+    unsafe extern "C" fn call<F: Fn(&RunGuard) -> u32>(data: *mut c_void) {
+        // SAFETY: the caller's promise.
+        let call = unsafe { &mut *data.cast::<Call<F>>() };
+        // SAFETY: the caller's promise: preemption is off until this returns.
+        let guard = unsafe { RunGuard::already() };
+        call.value = (call.run)(&guard);
+    }
+
+    struct Call<F> {
+        run: F,
+        value: u32,
+    }
+
+    let mut call_data = Call { run, value: 0 };
+    let data: *mut Call<F> = &mut call_data;
+    // SAFETY: `call` gets the only pointer to the call, with preemption off, and the shim waits until
+    // it has returned. It may be on another CPU, for the closure is `Sync`.
+    to_result(unsafe {
+        oxbpf_testrun_on(cpu.is_none(), cpu.unwrap_or(0), call::<F>, data.cast())
+    })?;
+    Ok(call_data.value)
 }

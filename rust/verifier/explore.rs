@@ -124,6 +124,8 @@ pub(crate) struct Figures {
     pub(crate) total_states: u32,
     /// Most checkpoints at one time.
     pub(crate) peak_states: u32,
+    /// Byte up to which the context is accessed.
+    pub(crate) ctx_end: u32,
 }
 
 impl Figures {

@@ -29,6 +29,18 @@
 #define OXBPF_SIZE_MAX		((1 << _IOC_SIZEBITS) - 1)
 
 /*
+ * PERF_EVENT_IOC_SET_BPF for programs of oxbpf: attaches one to a perf event of a tracepoint, kprobe,
+ * uprobe or counter for as long as that event lives. Its result 0 drops the event; with any other it
+ * goes to the event's ring buffer.
+ */
+#define OXBPF_PERF_TYPE		0xBD
+struct oxbpf_perf_set_prog {
+	__u32 event_fd;		/* from perf_event_open(2) */
+	__u32 prog_fd;
+};
+#define OXBPF_PERF_SET_PROG	_IOW(OXBPF_PERF_TYPE, 1, struct oxbpf_perf_set_prog)
+
+/*
  * For tests, while the module's parameter debug is on: tries to write to the part of a program (its
  * descriptor is the argument) that never changes, and to other memory; returns the bits of what
  * could be written.

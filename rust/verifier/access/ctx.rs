@@ -36,7 +36,13 @@ impl Verifier<'_> {
             .ok()
             .and_then(|off| ctx::check_access(prog, self.options.caps(), off, a.size, access));
         match value {
-            Some(v) => Ok(v),
+            Some(v) => {
+                let end = u32::try_from(off)
+                    .unwrap_or(0)
+                    .saturating_add(a.size.bytes());
+                self.figures.ctx_end = self.figures.ctx_end.max(end);
+                Ok(v)
+            }
             None => refuse!(
                 self.log,
                 EACCES,

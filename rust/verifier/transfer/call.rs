@@ -34,7 +34,9 @@ impl Verifier<'_> {
     /// Calls helper number `id`.
     pub(in crate::verifier) fn call_helper(&mut self, id: i32) -> Result<Flow> {
         self.changed.reg(Reg::R0);
-        let Some(row) = helper::lookup(id, self.options.prog_type, self.options.caps()) else {
+        let mut caps = self.options.caps();
+        caps.sys_admin = self.env.sys_admin();
+        let Some(row) = helper::lookup(id, self.options.prog_type, caps) else {
             return match helper::name(id) {
                 Some(name) => refuse!(
                     self.log,
