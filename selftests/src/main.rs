@@ -41,6 +41,7 @@ mod shape;
 mod stress;
 mod table;
 mod tail;
+mod trace;
 
 use ktap::Suite;
 use std::process::ExitCode;
@@ -69,6 +70,7 @@ const SUITES: &[Entry] = &[
     ("caps", caps::suite),
     ("kprobe", kprobe::suite),
     ("hooks", hooks::suite),
+    ("trace", trace::suite),
     ("fds", fds::suite),
     ("security", security::suite),
     ("faults", faults::suite),

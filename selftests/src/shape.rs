@@ -132,6 +132,7 @@ const SHAPES: &[(u32, &[Field])] = &[
     (13, &[(0, Id)]),
     (14, &[(0, Id), (8, Word)]),
     (15, &[(0, Fd), (4, Size), (8, Out)]),
+    (17, &[(0, In), (8, Fd), (16, Long)]), // RAW_TRACEPOINT_OPEN
     (
         18, // BTF_LOAD
         &[(0, In), (8, Out), (16, Size), (20, Size), (24, Word)],

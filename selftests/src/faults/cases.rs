@@ -572,6 +572,16 @@ fn links(b: &Bpf, to: &mut Vec<Case>) -> Option<()> {
                 .before(move |_| held.info().map(|_| ()).map_err(|e| e.to_string())),
         );
     }
+    let spec = ProgSpec::new(ProgType::RAW_TRACEPOINT, &insns);
+    let traced = Rc::new(b.prog_load(&spec).ok()?);
+    let name: &'static mut [u8] = kept(b"sys_enter\0");
+    let mut a = Attr::new(24);
+    a.u64(0, address(name)).u32(8, fd_of(&*traced));
+    to.push(
+        Case::new("RAW_TRACEPOINT_OPEN", cmd::RAW_TRACEPOINT_OPEN, a)
+            .fd()
+            .before(move |_| traced.info().map(|_| ()).map_err(|e| e.to_string())),
+    );
     let link = Rc::new(prog.attach_kprobes(&["vfs_open", "vfs_statx"], 0).ok()?);
     let info: &'static mut [u8] = kept(&[0u8; 128]);
     let mut a = Attr::new(16);

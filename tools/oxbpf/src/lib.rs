@@ -65,6 +65,8 @@ pub mod cmd {
     /// Information about an object.
     pub const OBJ_GET_INFO_BY_FD: u32 = 15;
     /// `MAP_LOOKUP_AND_DELETE_ELEM`
+    pub const RAW_TRACEPOINT_OPEN: u32 = 17;
+    /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`
     pub const MAP_LOOKUP_AND_DELETE_ELEM: u32 = 21;
     /// Makes a map read-only for user space.
     pub const MAP_FREEZE: u32 = 22;
@@ -132,6 +134,14 @@ impl Bpf {
         match *self.0 {
             Target::InTree => "in-tree",
             Target::Oxbpf(_) => "oxbpf",
+        }
+    }
+
+    /// The device, if it is oxbpf.
+    pub(crate) fn device(&self) -> Option<RawFd> {
+        match &*self.0 {
+            Target::InTree => None,
+            Target::Oxbpf(device) => Some(device.as_raw_fd()),
         }
     }
 
