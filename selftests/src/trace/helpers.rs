@@ -52,14 +52,14 @@ pub fn suite(s: &mut Suite, both: &Both) {
         // As the kernel has device numbers inside.
         let dev = m.dev();
         let (major, minor) = (libc::major(dev), libc::minor(dev));
-        (u64::from(major) << 20 | u64::from(minor), m.ino())
+        ((u64::from(major) << 20) | u64::from(minor), m.ino())
     });
     let (dev, ino) = namespace.unwrap_or((0, 0));
     for (name, dev, ino, size) in [
         ("this one", dev, ino, 8),
         ("another device", dev + 1, ino, 8),
         ("another inode", dev, ino + 1, 8),
-        ("a device of more than 32 bits", dev | 1 << 40, ino, 8),
+        ("a device of more than 32 bits", dev | (1 << 40), ino, 8),
         ("room for one", dev, ino, 4),
         ("room for three", dev, ino, 12),
     ] {
