@@ -16,13 +16,19 @@ said() {
 	sed 's/^/# /' "$1"
 }
 
+# The samples find the kernel's fields by its BTF, which a kernel of ours is built without.
+btf=/sys/kernel/btf/vmlinux
 log=$(mktemp)
 echo TAP version 14
 
-sh "$top/samples/run.sh" >"$log" 2>&1
-s=$?
-[ $s = 0 ] || said "$log"
-verdict "opens, C and Rust: equal counts" $s
+if [ -e $btf ]; then
+	sh "$top/samples/run.sh" >"$log" 2>&1
+	s=$?
+	[ $s = 0 ] || said "$log"
+	verdict "opens, C and Rust: equal counts" $s
+else
+	verdict "opens, C and Rust: equal counts # SKIP no $btf" 0
+fi
 
 "$top/scripts/with-oxbpf" bpftool -j map create /nowhere/x type hash key 4 value 4 entries 4 \
 	name x >"$log" 2>&1
@@ -40,6 +46,13 @@ verdict "bpftool prog show" $s
 s=$?
 [ $s = 0 ] || said "$log"
 verdict "bpftool map show" $s
+
+[ -e $btf ] || {
+	verdict "bpftool prog show and dump, oxbpf-dump # SKIP no $btf" 0
+	echo "1..$n"
+	rm -f "$log"
+	exit
+}
 
 # while the sample runs, bpftool sees its program and maps, and prints its instructions
 OXBPF_PRELOAD=$top/build/preload/liboxbpf_preload.so
