@@ -125,6 +125,10 @@ pub enum MapType {
     LruPercpuHash = 10,
     /// Longest match of a prefix of bits.
     LpmTrie = 11,
+    /// Maps by index.
+    ArrayOfMaps = 12,
+    /// Maps by key.
+    HashOfMaps = 13,
     /// First in, first out.
     Queue = 22,
     /// Last in, first out.
@@ -137,7 +141,7 @@ pub enum MapType {
 
 impl MapType {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Hash,
         Self::Array,
         Self::ProgArray,
@@ -146,6 +150,8 @@ impl MapType {
         Self::LruHash,
         Self::LruPercpuHash,
         Self::LpmTrie,
+        Self::ArrayOfMaps,
+        Self::HashOfMaps,
         Self::Queue,
         Self::Stack,
         Self::Ringbuf,
@@ -160,9 +166,13 @@ impl MapType {
     /// Who makes such a map needs `CAP_BPF`, even where programs need none.
     pub fn needs_cap_bpf(self) -> bool {
         match self {
-            Self::Hash | Self::Array | Self::ProgArray | Self::PercpuHash | Self::PercpuArray => {
-                false
-            }
+            Self::Hash
+            | Self::Array
+            | Self::ProgArray
+            | Self::PercpuHash
+            | Self::PercpuArray
+            | Self::ArrayOfMaps
+            | Self::HashOfMaps => false,
             Self::LruHash
             | Self::LruPercpuHash
             | Self::LpmTrie
@@ -181,6 +191,11 @@ impl MapType {
         )
     }
 
+    /// Its values are maps.
+    pub fn is_of_maps(self) -> bool {
+        matches!(self, Self::ArrayOfMaps | Self::HashOfMaps)
+    }
+
     /// Programs look entries up by key, and read and write the values that they find.
     pub fn has_lookup(self) -> bool {
         match self {
@@ -192,6 +207,7 @@ impl MapType {
             | Self::LruPercpuHash
             | Self::LpmTrie => true,
             Self::ProgArray | Self::Queue | Self::Stack | Self::BloomFilter => false,
+            Self::ArrayOfMaps | Self::HashOfMaps => false,
             Self::Ringbuf => false,
         }
     }

@@ -89,6 +89,8 @@ impl MapTypes {
     pub const NONE: Self = Self(0);
     /// Types with keys and values that programs look up: all kinds of hash tables and arrays.
     pub const KEYED: Self = Self::of(&[1, 2, 5, 6, 9, 10, 11]);
+    /// Types that programs look up in: those, and maps of maps.
+    pub const LOOKED_UP: Self = Self::of(&[1, 2, 5, 6, 9, 10, 11, 12, 13]);
     /// Types with a value for each CPU.
     pub const PERCPU: Self = Self::of(&[5, 6, 10]);
     /// Types that are walked over.
@@ -282,7 +284,7 @@ const fn flag(given: &[Flag], wanted: Flag) -> bool {
 pub const TAIL_CALL: i32 = 12;
 
 helpers! {
-    1 map_lookup_elem(ConstMap, MapKey) -> MapValueOrNull, [Pkt], ALL, None, KEYED;
+    1 map_lookup_elem(ConstMap, MapKey) -> MapValueOrNull, [Pkt], ALL, None, LOOKED_UP;
     2 map_update_elem(ConstMap, MapKey, MapValue, Anything) -> Integer,
         [Pkt, Writes], ALL, None, KEYED;
     3 map_delete_elem(ConstMap, MapKey) -> Integer, [Pkt, Writes], ALL, None, KEYED;

@@ -12,6 +12,7 @@ mod bloom;
 mod fd_array;
 mod hash;
 mod lpm;
+pub mod map_hash;
 mod memory;
 #[cfg(test)]
 mod model;
@@ -39,13 +40,14 @@ use core::sync::atomic::{AtomicBool, Ordering::*};
 pub use fd_array::FdArray;
 use kernel::prelude::*;
 use lpm::Lpm;
+pub use map_hash::MapHash;
 pub use memory::Memory;
 use percpu::Cpus;
 use percpu_array::PercpuArray;
 use queue::{Order, Queue};
 use ringbuf::Ringbuf;
 pub use spec::MapSpec;
-use spec::{RDONLY_PROG, WRONLY_PROG};
+use spec::{INNER_MAP, RDONLY_PROG, WRONLY_PROG};
 
 /// Flag bit of element operations: take the value's spin lock (`BPF_F_LOCK`).
 pub const F_LOCK: u64 = 1 << 2;
@@ -111,6 +113,7 @@ enum Kind {
     Queue(Queue),
     Bloom(Bloom),
     FdArray(FdArray),
+    MapHash(MapHash),
     Ringbuf(Ringbuf),
 }
 
@@ -150,7 +153,8 @@ impl Map {
             MapType::Stack => Kind::Queue(Queue::new(spec, Order::Lifo)?),
             MapType::Ringbuf => Kind::Ringbuf(Ringbuf::new(spec)?),
             MapType::BloomFilter => Kind::Bloom(Bloom::new(spec)?),
-            MapType::ProgArray => Kind::FdArray(FdArray::new(spec)?),
+            MapType::ProgArray | MapType::ArrayOfMaps => Kind::FdArray(FdArray::new(spec)?),
+            MapType::HashOfMaps => Kind::MapHash(MapHash::new(spec)?),
         };
         Ok(Map {
             kind,
@@ -176,6 +180,7 @@ impl Map {
             wronly_prog: self.spec.has(WRONLY_PROG),
             frozen: rdonly_prog && self.is_frozen(),
             direct_value: self.has_direct_value(),
+            any_size: self.spec.has(INNER_MAP),
         }
     }
 
@@ -288,7 +293,7 @@ impl Map {
             Kind::Lpm(m) => m.lookup(key, out),
             Kind::Queue(m) => m.next(&mut *out, false),
             Kind::Bloom(m) => m.peek((&*out).into()),
-            Kind::FdArray(_) => Err(eopnotsupp()),
+            Kind::FdArray(_) | Kind::MapHash(_) => Err(eopnotsupp()),
             Kind::Ringbuf(_) => Err(ENOTSUPP),
         }
     }
@@ -325,7 +330,7 @@ impl Map {
             Kind::Array(_) | Kind::Hash(_) | Kind::LruHash(_) | Kind::Lpm(_) => {
                 self.prog_update(key, value.into(), flags)
             }
-            Kind::FdArray(_) => Err(eopnotsupp()),
+            Kind::FdArray(_) | Kind::MapHash(_) => Err(eopnotsupp()),
             Kind::Ringbuf(_) => Err(ENOTSUPP),
         }
     }
@@ -375,6 +380,7 @@ impl Map {
             | Kind::Lpm(_)
             | Kind::Bloom(_)
             | Kind::FdArray(_)
+            | Kind::MapHash(_)
             | Kind::Ringbuf(_) => Err(ENOTSUPP),
         }
     }
@@ -403,6 +409,7 @@ impl Map {
             Kind::LruHash(m) => m.next_key(key, out),
             Kind::LruPercpuHash(m) => m.next_key(key, out),
             Kind::Lpm(m) => m.next_key(key, out),
+            Kind::MapHash(m) => m.next_key(key, out),
             Kind::Queue(_) => Err(EINVAL),
             Kind::Bloom(_) => Err(eopnotsupp()),
             Kind::Ringbuf(_) => Err(ENOTSUPP),
@@ -433,6 +440,9 @@ impl Map {
             Kind::LruHash(m) => m.lookup_apart(key),
             Kind::LruPercpuHash(m) => m.lookup_apart(key),
             Kind::Lpm(m) => m.lookup_addr(key),
+            // What is found is a map, for the program to pass on.
+            Kind::FdArray(m) if self.spec.ty == MapType::ArrayOfMaps => m.word_of(key) as usize,
+            Kind::MapHash(m) => m.word_of(key) as usize,
             Kind::Queue(_) | Kind::Bloom(_) | Kind::FdArray(_) | Kind::Ringbuf(_) => 0,
         }
     }
@@ -472,7 +482,7 @@ impl Map {
             Kind::LruHash(m) => m.update(key, value, how, which),
             Kind::LruPercpuHash(m) => m.update(key, value, how, which),
             Kind::Lpm(m) => m.update(key, value, how),
-            Kind::Queue(_) | Kind::Bloom(_) | Kind::FdArray(_) => Err(EINVAL),
+            Kind::Queue(_) | Kind::Bloom(_) | Kind::FdArray(_) | Kind::MapHash(_) => Err(EINVAL),
             Kind::Ringbuf(_) => Err(ENOTSUPP),
         }
     }
@@ -505,7 +515,7 @@ impl Map {
             Kind::LruPercpuHash(m) => m.delete(key),
             Kind::Lpm(m) => m.delete(key),
             Kind::Array(_) | Kind::PercpuArray(_) | Kind::Queue(_) => Err(EINVAL),
-            Kind::Bloom(_) | Kind::FdArray(_) => Err(eopnotsupp()),
+            Kind::Bloom(_) | Kind::FdArray(_) | Kind::MapHash(_) => Err(eopnotsupp()),
             Kind::Ringbuf(_) => Err(ENOTSUPP),
         }
     }
@@ -591,6 +601,14 @@ impl Map {
     pub fn fd_array(&self) -> Option<&FdArray> {
         match &self.kind {
             Kind::FdArray(m) => Some(m),
+            _ => None,
+        }
+    }
+
+    /// The table of a map whose values are maps by key; its elements have no other operations.
+    pub fn map_hash(&self) -> Option<&MapHash> {
+        match &self.kind {
+            Kind::MapHash(m) => Some(m),
             _ => None,
         }
     }

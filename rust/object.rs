@@ -2,16 +2,18 @@
 
 //! Maps as objects: what a descriptor, a program and a number refer to.
 
+pub(crate) mod held;
+pub(crate) mod inner;
 pub(crate) mod slots;
 
-use crate::abi::MapType;
 use crate::map::spec::RDONLY_PROG;
-use crate::map::{FdArray, Map, MapSpec, Memory};
-use crate::prog::array::ProgArray;
+use crate::map::{Map, MapSpec, Memory};
 use crate::sys::anon::{FileObject, Mode};
 use crate::sys::shared::{Kind, Object, Release, Shared};
 use crate::sys::vma::{NewVma, Poller};
 use core::fmt::Write;
+use held::HeldBy;
+use inner::Template;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed};
 
@@ -22,14 +24,10 @@ pub(crate) struct MapObject {
     writers: Atomic<i64>,
     /// What user space has of it: descriptors, and whatever else keeps it for user space.
     users: Atomic<i64>,
-    /// What its words stand for, if user space names its values by descriptors.
+    /// What its elements stand for, if user space names them by descriptors.
     held: Option<HeldBy>,
-}
-
-/// The objects that a map of descriptors holds.
-pub(crate) enum HeldBy {
-    /// Programs.
-    Progs(ProgArray),
+    /// It is or was in a map of maps.
+    inner: Atomic<bool>,
 }
 
 /// User space writes no more.
@@ -39,38 +37,39 @@ impl Object for MapObject {
     const KIND: Kind = Kind::Map;
     /// The last reference may be a program's, and memory is given back where sleeping is allowed.
     const RELEASE: Release = Release::Worker;
+
+    /// Programs that found it in a map of maps may still use it, without a reference.
+    fn release(&self) -> Release {
+        match self.inner.load(Relaxed) {
+            true => Release::Grace,
+            false => Self::RELEASE,
+        }
+    }
 }
 
 impl MapObject {
-    /// Makes the map.
+    /// Makes the map; one of maps takes such as are like `template`.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, `E2BIG`
-    pub(crate) fn new(spec: &MapSpec) -> Result<Shared<Self>> {
-        let held = match spec.ty {
-            MapType::ProgArray => Some(HeldBy::Progs(ProgArray::new(spec.max_entries)?)),
-            _ => None,
-        };
+    /// `ENOMEM`, `E2BIG`; `EINVAL` for a map of maps without a template.
+    pub(crate) fn new(spec: &MapSpec, template: Option<Template>) -> Result<Shared<Self>> {
+        let map = Map::new(spec)?;
+        let held = HeldBy::new(spec, template)?;
         Shared::new(MapObject {
-            map: Map::new(spec)?,
+            map,
             writers: Atomic::new(0),
             users: Atomic::new(0),
             held,
+            inner: Atomic::new(false),
         })
     }
 
-    /// The words of a map of descriptors, and what they stand for.
-    pub(crate) fn held(&self) -> Option<(&FdArray, &HeldBy)> {
-        Some((self.map.fd_array()?, self.held.as_ref()?))
-    }
-
-    /// Its array of programs, if it is one.
-    pub(crate) fn progs(&self) -> Option<&ProgArray> {
-        match &self.held {
-            Some(HeldBy::Progs(progs)) => Some(progs),
-            None => None,
-        }
+    /// It is going to be in a map of maps, where programs find it.
+    ///
+    /// The caller has a reference and puts it there, so who drops the last one sees this.
+    fn becomes_inner(&self) {
+        self.inner.store(true, Relaxed);
     }
 
     /// The map itself, whose address is what programs pass.
@@ -165,7 +164,7 @@ impl Drop for UserRef {
         if self.0.users.fetch_sub(1, Full) != 1 {
             return;
         }
-        if let Some((words, HeldBy::Progs(progs))) = self.0.held() {
+        if let (Some(progs), Some(words)) = (self.0.progs(), self.0.map.fd_array()) {
             progs.clear(words);
         }
     }

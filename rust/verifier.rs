@@ -56,6 +56,8 @@ pub struct MapFacts {
     pub frozen: bool,
     /// The map has one value whose address a program may take (`BPF_PSEUDO_MAP_VALUE`).
     pub direct_value: bool,
+    /// Maps of another number of entries may stand in for it (`BPF_F_INNER_MAP`).
+    pub any_size: bool,
 }
 
 /// The verifier's view of the world outside the program.
@@ -76,6 +78,11 @@ pub trait Env {
 
     /// Facts of used map `index`.
     fn map(&self, index: u32) -> Option<MapFacts>;
+
+    /// Facts of every map that is, or will be, in used map `index`, a map of maps.
+    fn inner_map(&self, _index: u32) -> Option<MapFacts> {
+        None
+    }
 
     /// Reads `buf.len()` bytes at `off` of the frozen read-only value of used map `index`.
     fn read_frozen(&self, index: u32, off: u32, buf: &mut [u8]) -> bool;

@@ -2,9 +2,10 @@
 
 //! Commands on many elements of a map at once.
 
-use super::map::{buffer, with_map};
+use super::map::{buffer, delete_value, lookup_value, update_value, with_map};
 use super::Attr;
-use crate::map::{Bulk, Map, Step, F_ALL_CPUS, F_CPU, F_LOCK};
+use crate::map::{Bulk, Step, F_ALL_CPUS, F_CPU, F_LOCK};
+use crate::object::held::HeldBy;
 use crate::object::{MapFile, MapObject};
 use crate::sys::anon::FileRef;
 use crate::sys::context;
@@ -135,9 +136,14 @@ fn walk(
         };
         // Only who could get nothing else gets a part of a bucket.
         let split = *total == 0 && now == left;
-        let (n, step) = with_map(object, |map| {
-            map.batch(cursor, k, v, a.elem_flags, delete, split)
-        })?;
+        let (n, step) = match (object.held(), map.map_hash()) {
+            (Some(HeldBy::MapsByKey(maps)), Some(hash)) => {
+                maps.batch(hash, cursor, k, v, delete, split)?
+            }
+            _ => with_map(object, |map| {
+                map.batch(cursor, k, v, a.elem_flags, delete, split)
+            })?,
+        };
         if n != 0 {
             let (k, v) = (n.wrapping_mul(key_size), n.wrapping_mul(value_size));
             a.key(*total, key_size)
@@ -190,7 +196,7 @@ fn keys(attr: &Attr, a: &BatchAttr, object: &Shared<MapObject>) -> Result<i32> {
         if done.is_err() {
             break;
         }
-        match with_map(object, |map| map.lookup(&key, &mut value, a.elem_flags)) {
+        match lookup_value(object, &key, &mut value, a.elem_flags) {
             Ok(()) => {
                 a.key(n, key_size).write(&key)?;
                 a.value(n, value_size).write(&value)?;
@@ -233,7 +239,7 @@ pub(super) fn update(attr: &Attr) -> Result<i32> {
     each(attr, a.count, |n| {
         a.key(n, key.len()).read(&mut key)?;
         a.value(n, value.len()).read(&mut value)?;
-        with_map(file.object(), |map| map.update(&key, &value, a.elem_flags))
+        update_value(file.object(), &key, &value, a.elem_flags)
     })
 }
 
@@ -260,7 +266,7 @@ pub(super) fn delete(attr: &Attr) -> Result<i32> {
     let mut key = buffer(map.spec().key_size as usize)?;
     each(attr, a.count, |n| {
         a.key(n, key.len()).read(&mut key)?;
-        with_map(file.object(), |map: &Map| map.delete(&key))
+        delete_value(file.object(), &key)
     })
 }
 

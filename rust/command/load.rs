@@ -225,6 +225,10 @@ impl Env for LoadEnv {
         Some(facts)
     }
 
+    fn inner_map(&self, index: u32) -> Option<MapFacts> {
+        Some(self.maps.get(index as usize)?.template()?.facts())
+    }
+
     fn read_frozen(&self, index: u32, off: u32, buf: &mut [u8]) -> bool {
         let mut read = |object: &MapObject| -> Result<()> {
             let mut value = KVVec::from_elem(0u8, object.map().user_value_size(0), GFP_KERNEL)?;

@@ -5,8 +5,8 @@
 use super::{foreign_fd, object_name, Attr};
 use crate::abi::MapType;
 use crate::map::{MapSpec, F_CPU, F_LOCK};
-use crate::object::{HeldBy, MapFile, MapObject};
-use crate::prog::ProgFile;
+use crate::object::inner::Template;
+use crate::object::{MapFile, MapObject};
 use crate::sys::anon::{self, FileRef};
 use crate::sys::context::{Nest, RunGuard};
 use crate::sys::cred::{self, Cap};
@@ -73,7 +73,14 @@ pub(super) fn create(attr: &Attr) -> Result<i32> {
     if ty.needs_cap_bpf() && !Cap::Bpf.held() {
         return Err(EPERM);
     }
-    let map = MapObject::new(&spec)?;
+    let template = match ty.is_of_maps() {
+        true => {
+            let inner = FileRef::<MapFile>::get(a.inner_map_fd)?;
+            Some(Template::new(inner.object())?)
+        }
+        false => None,
+    };
+    let map = MapObject::new(&spec, template)?;
     object_name(&a.map_name)?;
     if a.btf_key_type_id != 0 || a.btf_value_type_id != 0 {
         return Err(foreign_fd(a.btf_fd));
@@ -210,17 +217,47 @@ fn lookup_elem(a: &ElemAttr) -> Result<i32> {
         true => value.read(a.value, size)?,
         false => value.bytes(size)?,
     };
-    if let Some((words, held)) = file.object().held() {
-        let index = words.index(key).ok_or(ENOENT)?;
-        let number = match held {
-            HeldBy::Progs(progs) => progs.number(index)?,
-        };
-        User::new(a.value).write(&number.to_ne_bytes())?;
-        return Ok(0);
-    }
-    with_map(file.object(), |map| map.lookup(key, value, a.flags))?;
+    lookup_value(file.object(), key, value, a.flags)?;
     User::new(a.value).write(value)?;
     Ok(0)
+}
+
+/// Copies the value of `key` to `value`: a number, of what user space names by descriptors.
+pub(super) fn lookup_value(
+    object: &Shared<MapObject>,
+    key: &[u8],
+    value: &mut [u8],
+    flags: u64,
+) -> Result {
+    let Some(held) = object.held() else {
+        return with_map(object, |map| map.lookup(key, value, flags));
+    };
+    let number = held.number(object.map(), key)?;
+    value
+        .first_chunk_mut()
+        .ok_or(EINVAL)
+        .map(|to| *to = number.to_ne_bytes())
+}
+
+/// Sets the value of `key`, which may be a descriptor.
+pub(super) fn update_value(
+    object: &Shared<MapObject>,
+    key: &[u8],
+    value: &[u8],
+    flags: u64,
+) -> Result {
+    match object.held() {
+        Some(held) => held.update(object.map(), key, value, flags),
+        None => with_map(object, |map| map.update(key, value, flags)),
+    }
+}
+
+/// Removes `key`.
+pub(super) fn delete_value(object: &Shared<MapObject>, key: &[u8]) -> Result {
+    match object.held() {
+        Some(held) => held.delete(object.map(), key),
+        None => with_map(object, |map| map.delete(key)),
+    }
 }
 
 /// MAP_UPDATE_ELEM
@@ -239,28 +276,7 @@ fn update_elem(a: &ElemAttr) -> Result<i32> {
     let (mut key, mut value) = (Room::new(), Room::new());
     let key = key.read_key(a.key, map.spec().key_size)?;
     let value = value.read(a.value, map.user_value_size(a.flags))?;
-    if file.object().held().is_some() {
-        return update_held(file.object(), key, value, a.flags);
-    }
-    with_map(file.object(), |map| map.update(key, value, a.flags))?;
-    Ok(0)
-}
-
-/// Puts the object behind the descriptor that `value` is into a map of descriptors.
-fn update_held(object: &MapObject, key: &[u8], value: &[u8], flags: u64) -> Result<i32> {
-    let (words, held) = object.held().ok_or(EINVAL)?;
-    if flags != 0 {
-        return Err(EINVAL);
-    }
-    let index = words.index(key).ok_or(E2BIG)?;
-    let fd = value.first_chunk().copied().ok_or(EINVAL)?;
-    let fd = u32::from_ne_bytes(fd);
-    match held {
-        HeldBy::Progs(progs) => {
-            let prog = FileRef::<ProgFile>::get(fd)?;
-            progs.update(words, index, prog.prog().clone())?;
-        }
-    }
+    update_value(file.object(), key, value, a.flags)?;
     Ok(0)
 }
 
@@ -277,14 +293,7 @@ fn delete_elem(a: &ElemAttr) -> Result<i32> {
     }
     let mut key = Room::new();
     let key = key.read_key(a.key, file.object().map().spec().key_size)?;
-    if let Some((words, held)) = file.object().held() {
-        let index = words.index(key).ok_or(E2BIG)?;
-        match held {
-            HeldBy::Progs(progs) => progs.delete(words, index)?,
-        }
-        return Ok(0);
-    }
-    with_map(file.object(), |map| map.delete(key))?;
+    delete_value(file.object(), key)?;
     Ok(0)
 }
 

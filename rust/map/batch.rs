@@ -6,6 +6,7 @@ use super::hash::table::batch::Cursor;
 pub use super::hash::table::batch::Step;
 use super::percpu::Cpus;
 use super::{Kind, Map};
+use crate::abi::MapType;
 use kernel::prelude::*;
 
 /// How a map's elements are read many at once.
@@ -39,7 +40,9 @@ impl Map {
             Kind::Hash(_) | Kind::PercpuHash(_) | Kind::LruHash(_) | Kind::LruPercpuHash(_) => {
                 Bulk::Buckets
             }
+            Kind::MapHash(_) => Bulk::Buckets,
             Kind::Array(_) | Kind::PercpuArray(_) | Kind::Lpm(_) => Bulk::Keys,
+            Kind::FdArray(_) if self.spec.ty == MapType::ArrayOfMaps => Bulk::Keys,
             Kind::Queue(_) | Kind::Bloom(_) | Kind::FdArray(_) | Kind::Ringbuf(_) => Bulk::None,
         }
     }
@@ -62,6 +65,7 @@ impl Map {
             Kind::PercpuHash(m) => m.has(cursor),
             Kind::LruHash(m) => m.has(cursor),
             Kind::LruPercpuHash(m) => m.has(cursor),
+            Kind::MapHash(m) => m.has(cursor),
             Kind::Array(_)
             | Kind::PercpuArray(_)
             | Kind::Lpm(_)
@@ -106,6 +110,7 @@ impl Map {
             | Kind::Queue(_)
             | Kind::Bloom(_)
             | Kind::FdArray(_)
+            | Kind::MapHash(_)
             | Kind::Ringbuf(_) => Err(ENOTSUPP),
         };
         *cursor = at.0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Arrays whose values user space names by descriptors: programs for tail calls, and whatever else
-//! is kept alive by a map.
+//! Arrays whose values user space names by descriptors: programs for tail calls, maps, and
+//! whatever else is kept alive by a map.
 //!
 //! Here is only what programs see: a word for each index, 0 for nothing. What the words stand for,
 //! and what keeps that alive, is the business of who sets them (`crate::object::slots`).
@@ -61,6 +61,12 @@ impl FdArray {
             Some(word) => word.load(Acquire),
             None => 0,
         }
+    }
+
+    /// The word at the index that a program's key is; 0 for nothing, and past the end.
+    #[inline]
+    pub(super) fn word_of(&self, key: Bytes<'_>) -> u64 {
+        array::index(key).map_or(0, |index| self.get(index))
     }
 
     /// Sets the word at `index`; nothing happens past the end. Programs that read it later, on any

@@ -31,7 +31,8 @@ impl Map {
             | Kind::Lpm(_)
             | Kind::Queue(_)
             | Kind::Bloom(_)
-            | Kind::FdArray(_) => None,
+            | Kind::FdArray(_)
+            | Kind::MapHash(_) => None,
         }
     }
 
@@ -48,6 +49,7 @@ impl Map {
             Kind::Queue(m) => m.bytes(),
             Kind::Bloom(m) => m.bytes(),
             Kind::FdArray(m) => m.bytes(),
+            Kind::MapHash(m) => m.bytes(),
             Kind::Ringbuf(m) => m.ring().bytes(),
         };
         kind.saturating_add(size_of::<Map>())

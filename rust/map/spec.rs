@@ -102,12 +102,16 @@ impl MapSpec {
             },
             MapType::LpmTrie => Ok(()),
             MapType::Ringbuf => Ok(()),
-            MapType::ProgArray => {
+            MapType::ProgArray | MapType::ArrayOfMaps => {
                 match self.value_size == 4 && self.flags & (RDONLY_PROG | WRONLY_PROG) == 0 {
                     true => self.check_array(),
                     false => Err(EINVAL),
                 }
             }
+            MapType::HashOfMaps => match self.value_size == 4 {
+                true => self.check_hash(sys_admin),
+                false => Err(EINVAL),
+            },
         }
     }
 
@@ -118,7 +122,11 @@ impl MapSpec {
     /// `E2BIG` for too many entries; `EINVAL` for a Bloom filter or trie that cannot be.
     pub(super) fn check_late(&self) -> Result {
         match self.ty {
-            MapType::Hash | MapType::PercpuHash | MapType::LruHash | MapType::LruPercpuHash => {
+            MapType::Hash
+            | MapType::PercpuHash
+            | MapType::LruHash
+            | MapType::LruPercpuHash
+            | MapType::HashOfMaps => {
                 if self.max_entries > HASH_ENTRIES_MAX {
                     return Err(E2BIG);
                 }
@@ -151,7 +159,8 @@ impl MapSpec {
             | MapType::PercpuArray
             | MapType::Queue
             | MapType::Stack
-            | MapType::ProgArray => Ok(()),
+            | MapType::ProgArray
+            | MapType::ArrayOfMaps => Ok(()),
             MapType::Ringbuf => {
                 let good = self.flags & !(NUMA_NODE | RB_OVERWRITE) == 0
                     && self.key_size == 0

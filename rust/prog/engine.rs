@@ -2,6 +2,7 @@
 
 //! What runs a program: machine code when it can be made, else the interpreter.
 
+use crate::abi::MapType;
 use crate::helper_impl;
 use crate::jit::{
     self, ArrayTarget, Failure, Features, Image, Jumps, MapTarget, Mitigations, TailCalls, Target,
@@ -295,7 +296,10 @@ fn map_targets(maps: &[Shared<MapObject>]) -> Result<KVec<MapTarget>> {
             max_entries: layout.entries,
         };
         // Of an array of programs, which no helper looks anything up in, the words.
-        let words = map.fd_array().map(|array| ArrayTarget {
+        let words = map
+            .fd_array()
+            .filter(|_| map.spec().ty == MapType::ProgArray);
+        let words = words.map(|array| ArrayTarget {
             base: array.base() as u64,
             stride: 8,
             max_entries: array.entries(),

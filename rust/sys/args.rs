@@ -27,11 +27,11 @@ pub(crate) trait Shape {
     fn value_size(&self) -> usize;
 }
 
-/// A map that the program uses.
+/// A map that the program uses, or that it found in one.
 ///
 /// # Invariants
 ///
-/// The address of an `M` that lives at least until the helper returns.
+/// The address of an `M` that lives at least until the program ends.
 #[repr(transparent)]
 pub(crate) struct MapArg<M> {
     addr: usize,
@@ -107,7 +107,7 @@ impl RoomArg {
 /// # Invariants
 ///
 /// The address is one of [`Ring::record`] for a record that the caller reserved and nobody ended; its
-/// ring lives at least until the helper returns, as all maps that the program uses do.
+/// ring lives at least until the program ends, as all maps do that the program uses or finds.
 #[repr(transparent)]
 pub(crate) struct RecordArg(usize, NotThreadSafe);
 

@@ -55,6 +55,11 @@ pub(crate) trait Object: Send + Sync + Sized + 'static {
     const KIND: Kind;
     /// How it goes.
     const RELEASE: Release;
+
+    /// How this one goes, which may be later than others of its type.
+    fn release(&self) -> Release {
+        Self::RELEASE
+    }
 }
 
 /// Objects whose memory is not yet free.
@@ -255,7 +260,7 @@ impl<T: Object> Drop for Shared<T> {
             // SAFETY: `publish` put it there; nobody can have taken it out but us.
             unsafe { oxbpf_id_free(T::KIND as c_uint, id) };
         }
-        match T::RELEASE {
+        match self.release() {
             // SAFETY: nobody else has a reference, and nobody finds it by number any more.
             Release::Now => unsafe { free(self.0) },
             // SAFETY: as above; `work` belongs to the object, which lives until it ran.

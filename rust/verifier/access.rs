@@ -92,6 +92,7 @@ impl Verifier<'_> {
                 Ok(any)
             }
             Base::ConstMap { .. }
+            | Base::MapOrNull { .. }
             | Base::MapValue { or_null: true, .. }
             | Base::RingMem { or_null: true, .. }
             | Base::Func { .. }
@@ -142,6 +143,7 @@ impl Verifier<'_> {
                 self.check_packet(ptr, a.reg, a.off, a.len(), false)
             }
             Base::ConstMap { .. }
+            | Base::MapOrNull { .. }
             | Base::MapValue { or_null: true, .. }
             | Base::RingMem { or_null: true, .. }
             | Base::Func { .. }
@@ -172,6 +174,7 @@ impl Verifier<'_> {
             Base::Ctx => Target::Ctx,
             Base::Stack { .. }
             | Base::ConstMap { .. }
+            | Base::MapOrNull { .. }
             | Base::MapValue { .. }
             | Base::RingMem { .. }
             | Base::MapKey { .. }
@@ -206,6 +209,8 @@ impl Verifier<'_> {
             Base::MapValue { .. } => ("value ", strict, 0),
             Base::MapKey { .. } => ("key ", strict, 0),
             Base::Ctx => ("context ", strict, 0),
+            // Nothing is behind it yet, so it goes the way of a value.
+            Base::MapOrNull { .. } => ("value ", strict, 0),
             Base::ConstMap { .. } | Base::RingMem { .. } | Base::Func { .. } | Base::PacketEnd => {
                 ("", strict, 0)
             }

@@ -14,7 +14,7 @@ use super::precision::{Node, Nodes};
 use super::print::{Changed, Show};
 use super::prune::{Checkpoints, Visit};
 use super::state::refs::Refs;
-use super::state::reg::{Base, Num, Ptr, Val};
+use super::state::reg::{Base, Num, Ptr, Val, FOUND_IN};
 use super::state::{Pool, State};
 use super::subprog::Subprogs;
 use super::watch::Watcher;
@@ -615,7 +615,12 @@ impl<'a> Verifier<'a> {
     ///
     /// `EFAULT` when there is no such map.
     pub(crate) fn map(&self, map: u16) -> Result<MapFacts> {
-        self.env.map(u32::from(map)).ok_or(EFAULT)
+        let index = u32::from(map & !FOUND_IN);
+        let facts = match map & FOUND_IN {
+            0 => self.env.map(index),
+            _ => self.env.inner_map(index),
+        };
+        facts.ok_or(EFAULT)
     }
 
     /// Index of the current subprogram's frame in the state.

@@ -108,8 +108,11 @@ impl Verifier<'_> {
             list.item(format_args!("id={}", p.id))?;
         }
         match p.base {
-            Base::ConstMap { map } | Base::MapValue { map, .. } | Base::MapKey { map } => {
-                if let Some(m) = self.env.map(u32::from(map)) {
+            Base::ConstMap { map }
+            | Base::MapOrNull { outer: map }
+            | Base::MapValue { map, .. }
+            | Base::MapKey { map } => {
+                if let Ok(m) = self.map(map) {
                     list.item(format_args!("ks={},vs={}", m.key_size, m.value_size))?;
                 }
             }

@@ -665,6 +665,7 @@ fn ptrs_equal(old: &Ptr, cur: &Ptr, strict: Strict, ids: &mut IdMap) -> bool {
             Base::Ctx
             | Base::Stack { .. }
             | Base::ConstMap { .. }
+            | Base::MapOrNull { .. }
             | Base::MapValue { .. }
             | Base::RingMem { .. }
             | Base::MapKey { .. }

@@ -31,6 +31,7 @@ fn facts(fd: i32) -> Option<MapFacts> {
         wronly_prog: false,
         frozen: false,
         direct_value: false,
+        any_size: false,
     };
     let array = MapFacts {
         ty: MapType::Array,

@@ -80,7 +80,7 @@ impl Seen {
             Base::Stack { frame } => Place::Stack {
                 frame: frame.into(),
             },
-            Base::ConstMap { .. } => Place::Map,
+            Base::ConstMap { .. } | Base::MapOrNull { .. } => Place::Map,
             Base::MapValue { map, or_null } => Place::MapValue {
                 map: map.into(),
                 or_null,

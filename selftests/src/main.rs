@@ -20,6 +20,7 @@ mod fuzz;
 mod hooks;
 mod ids;
 mod info;
+mod inner;
 mod insn;
 mod jit;
 mod kprobe;
@@ -54,6 +55,7 @@ const SUITES: &[Entry] = &[
     ("maps", maps::suite),
     ("map_types", map_types::suite),
     ("batch", batch::suite),
+    ("inner", inner::suite),
     ("ids", ids::suite),
     ("mapped", mapped::suite),
     ("ringbuf", ringbuf::suite),

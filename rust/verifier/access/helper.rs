@@ -73,6 +73,7 @@ impl Verifier<'_> {
             }
             Base::Ctx
             | Base::ConstMap { .. }
+            | Base::MapOrNull { .. }
             | Base::MapValue { or_null: true, .. }
             | Base::RingMem { or_null: true, .. }
             | Base::Func { .. }

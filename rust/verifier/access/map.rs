@@ -7,7 +7,7 @@ use crate::isa::Reg;
 use crate::verifier::domain::scalar::Scalar;
 use crate::verifier::error::refuse;
 use crate::verifier::explore::Verifier;
-use crate::verifier::state::reg::{Num, Ptr, Val};
+use crate::verifier::state::reg::{Num, Ptr, Val, FOUND_IN};
 use kernel::prelude::*;
 
 impl Verifier<'_> {
@@ -69,7 +69,7 @@ impl Verifier<'_> {
                 .and_then(|o| u32::try_from(o).ok())
                 .ok_or(EFAULT)?;
             let part = bytes.get_mut(..len).ok_or(EFAULT)?;
-            if self.env.read_frozen(u32::from(map), off, part) {
+            if map & FOUND_IN == 0 && self.env.read_frozen(u32::from(map), off, part) {
                 let raw = u64::from_le_bytes(bytes);
                 let v = if sx {
                     let shift = 64u32.saturating_sub(a.size.bits());

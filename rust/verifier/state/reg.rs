@@ -83,6 +83,14 @@ pub(crate) enum Range {
     BeyondEnd,
 }
 
+/// Bit of a map's index: not the used map of that index is meant, but one that was found in it.
+///
+/// Which one is not known. All that may ever be found there have the facts of the outer map's
+/// template, so these are what is known of the map, and no address and no content is: what says
+/// something about a used map itself must not be asked with this bit.
+pub(crate) const FOUND_IN: u16 = 1 << 15;
+const _: () = assert!(crate::abi::MAX_USED_MAPS <= FOUND_IN as usize);
+
 /// What a pointer points into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Base {
@@ -95,12 +103,17 @@ pub(crate) enum Base {
     },
     /// A map itself.
     ConstMap {
-        /// Index in the used maps.
+        /// Index in the used maps, perhaps with [`FOUND_IN`].
         map: u16,
+    },
+    /// What was looked up in a map of maps: a map, or NULL.
+    MapOrNull {
+        /// Index of the outer map.
+        outer: u16,
     },
     /// A value of a map.
     MapValue {
-        /// Index in the used maps.
+        /// Index in the used maps, perhaps with [`FOUND_IN`].
         map: u16,
         /// It may be NULL.
         or_null: bool,
@@ -114,7 +127,7 @@ pub(crate) enum Base {
     },
     /// A key of a map, for a callback.
     MapKey {
-        /// Index in the used maps.
+        /// Index in the used maps, perhaps with [`FOUND_IN`].
         map: u16,
     },
     /// A subprogram.
@@ -145,14 +158,22 @@ impl Base {
     pub(crate) fn or_null(&self) -> bool {
         matches!(
             self,
-            Base::MapValue { or_null: true, .. } | Base::RingMem { or_null: true, .. }
+            Base::MapValue { or_null: true, .. }
+                | Base::RingMem { or_null: true, .. }
+                | Base::MapOrNull { .. }
         )
     }
 
     /// It is known by now that the pointer is not NULL.
     pub(crate) fn set_not_null(&mut self) {
-        if let Base::MapValue { or_null, .. } | Base::RingMem { or_null, .. } = self {
-            *or_null = false;
+        match self {
+            Base::MapValue { or_null, .. } | Base::RingMem { or_null, .. } => *or_null = false,
+            Base::MapOrNull { outer } => {
+                *self = Base::ConstMap {
+                    map: *outer | FOUND_IN,
+                }
+            }
+            _ => {}
         }
     }
 
@@ -163,7 +184,7 @@ impl Base {
             Base::Stack { .. } => "fp",
             Base::ConstMap { .. } => "map_ptr",
             Base::MapValue { or_null: false, .. } => "map_value",
-            Base::MapValue { or_null: true, .. } => "map_value_or_null",
+            Base::MapValue { or_null: true, .. } | Base::MapOrNull { .. } => "map_value_or_null",
             Base::RingMem { or_null: false, .. } => "ringbuf_mem",
             Base::RingMem { or_null: true, .. } => "ringbuf_mem_or_null",
             Base::MapKey { .. } => "map_key",

@@ -8,7 +8,8 @@ use crate::isa::Reg;
 use crate::verifier::access::{Dir, Overwrite};
 use crate::verifier::error::refuse;
 use crate::verifier::explore::Verifier;
-use crate::verifier::state::reg::{Base, Ptr, Val};
+use crate::verifier::state::reg::{Base, Ptr, Val, FOUND_IN};
+use crate::verifier::MapFacts;
 use kernel::prelude::*;
 
 /// Registers that arguments are passed in.
@@ -37,9 +38,9 @@ pub(super) struct Call {
     pub(super) func: Option<u32>,
 }
 
-/// Arrays have a value for each index below their size.
-pub(super) fn always_there(ty: MapType) -> bool {
-    matches!(ty, MapType::Array | MapType::PercpuArray)
+/// Arrays have a value for each index below their size, if that is certain.
+pub(super) fn always_there(facts: &MapFacts) -> bool {
+    matches!(facts.ty, MapType::Array | MapType::PercpuArray) && !facts.any_size
 }
 
 impl Verifier<'_> {
@@ -93,7 +94,7 @@ impl Verifier<'_> {
                 let facts = self.map(call.map.ok_or(EFAULT)?)?;
                 let size = i64::from(facts.key_size);
                 self.helper_memory(&v, r, size, Dir::Read, false, false)?;
-                if always_there(facts.ty) && size == 4 {
+                if always_there(&facts) && size == 4 {
                     call.key = self.constant_key(&v)?;
                 }
                 Ok(())
@@ -264,7 +265,7 @@ impl Verifier<'_> {
             let mut bytes = [0u8; 256];
             let rest = facts.value_size.saturating_sub(at) as usize;
             let part = bytes.get_mut(..rest.min(256)).ok_or(EFAULT)?;
-            if !self.env.read_frozen(u32::from(map), at, part) {
+            if map & FOUND_IN != 0 || !self.env.read_frozen(u32::from(map), at, part) {
                 return refuse!(self.log, EFAULT, "direct value access on string failed");
             }
             if part.contains(&0) {
@@ -287,6 +288,7 @@ impl Verifier<'_> {
                 | Base::PacketMeta(_) => Ok(()),
                 Base::Ctx => self.check_unmodified(p, r),
                 Base::ConstMap { .. }
+                | Base::MapOrNull { .. }
                 | Base::MapValue { or_null: true, .. }
                 | Base::RingMem { or_null: true, .. }
                 | Base::Func { .. }

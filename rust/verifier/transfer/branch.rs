@@ -341,6 +341,7 @@ fn never_null(p: &Ptr) -> bool {
         Base::MapValue { or_null, .. } | Base::RingMem { or_null, .. } => !or_null,
         Base::ConstMap { .. } | Base::MapKey { .. } => true,
         Base::Func { .. }
+        | Base::MapOrNull { .. }
         | Base::Ctx
         | Base::Stack { .. }
         | Base::Packet(_)

@@ -10,7 +10,7 @@ use crate::verifier::domain::scalar::Scalar;
 use crate::verifier::error::refuse;
 use crate::verifier::explore::{Flow, Verifier};
 use crate::verifier::print::{Changed, Show};
-use crate::verifier::state::reg::{Base, Num, Ptr, Val};
+use crate::verifier::state::reg::{Base, Num, Ptr, Val, FOUND_IN};
 use kernel::prelude::*;
 
 /// Registers that a call leaves without a value.
@@ -80,7 +80,9 @@ impl Verifier<'_> {
                 self.options.prog_type as u32
             );
         }
-        let (map, key) = (call.map, call.key);
+        // The engines take a known map's address for granted.
+        let map = call.map.filter(|map| map & FOUND_IN == 0);
+        let key = call.key;
         self.learn(|l| {
             l.map.add(map);
             l.key.add(key);
@@ -156,10 +158,15 @@ impl Verifier<'_> {
             Ret::MapValueOrNull => {
                 let map = call.map.ok_or(EFAULT)?;
                 let facts = self.map(map)?;
+                if facts.ty.is_of_maps() {
+                    let mut p = Ptr::new(Base::MapOrNull { outer: map });
+                    p.id = self.new_id();
+                    return Ok(Val::Ptr(p));
+                }
                 // An array has a value for each index below its size, on this CPU; which other CPUs
                 // there are is not known.
                 let certain = row.id == MAP_LOOKUP_ELEM
-                    && always_there(facts.ty)
+                    && always_there(&facts)
                     && call.key.is_some_and(|k| k < facts.max_entries);
                 let mut p = Ptr::new(Base::MapValue {
                     map,

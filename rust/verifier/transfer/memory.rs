@@ -155,6 +155,7 @@ impl Verifier<'_> {
                 Base::Ctx | Base::Packet(_) | Base::PacketMeta(_) => true,
                 Base::Stack { .. }
                 | Base::ConstMap { .. }
+                | Base::MapOrNull { .. }
                 | Base::MapValue { .. }
                 | Base::RingMem { .. }
                 | Base::MapKey { .. }

@@ -59,7 +59,7 @@ impl Verifier<'_> {
             | Base::Packet(_)
             | Base::PacketMeta(_) => true,
             Base::ConstMap { .. } => known == Some(0) && op == AluOp::Add,
-            Base::PacketEnd => false,
+            Base::MapOrNull { .. } | Base::PacketEnd => false,
         };
         if !movable {
             return refuse!(
@@ -150,6 +150,7 @@ impl Verifier<'_> {
             Base::Ctx
             | Base::Stack { .. }
             | Base::ConstMap { .. }
+            | Base::MapOrNull { .. }
             | Base::MapValue { .. }
             | Base::RingMem { .. }
             | Base::MapKey { .. }

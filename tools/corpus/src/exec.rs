@@ -61,6 +61,8 @@ fn fixture(t: &Test, prog_type: ProgType) -> Option<Fixture> {
                         true => vec![(vec![0; 4], array_value(f.value_size))],
                         false => Vec::new(),
                     },
+                    inner: None,
+                    holds: Vec::new(),
                 });
                 maps.len() - 1
             }

@@ -42,6 +42,7 @@ pub fn facts(kind: &str) -> Option<MapFacts> {
         wronly_prog: false,
         frozen: false,
         direct_value: false,
+        any_size: false,
     };
     let array = |value_size| MapFacts {
         ty: MapType::Array,

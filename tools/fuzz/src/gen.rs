@@ -148,6 +148,8 @@ fn map(rng: &mut Rng, name: &str, ty: u32, key_size: u32) -> MapDecl {
         flags: 0,
         frozen: false,
         init,
+        inner: None,
+        holds: Vec::new(),
     }
 }
 

@@ -90,6 +90,7 @@ pub fn machine<'a>(env: &HostEnv, ty: ProgType, stack: u16, input: &Input) -> Ma
             max_entries: decl.max_entries as usize,
             rdonly: decl.flags & (1 << 7) != 0,
             values: HashMap::new(),
+            maps: None,
         });
         for (key, value) in &decl.init {
             match &mut rng {

@@ -4,7 +4,7 @@
 
 use crate::attr::{self, Attr};
 use crate::{cmd, Bpf, Errno, Result};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Map type (`enum bpf_map_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,10 @@ impl MapType {
     pub const LRU_HASH: MapType = MapType(9);
     /// The same with a value a CPU.
     pub const LRU_PERCPU_HASH: MapType = MapType(10);
+    /// Maps by index.
+    pub const ARRAY_OF_MAPS: MapType = MapType(12);
+    /// Maps by key.
+    pub const HASH_OF_MAPS: MapType = MapType(13);
     /// Longest prefix match.
     pub const LPM_TRIE: MapType = MapType(11);
     /// First in, first out.
@@ -73,6 +77,8 @@ pub struct MapSpec {
     pub flags: u32,
     /// Name, 15 bytes at most.
     pub name: String,
+    /// Descriptor of a map like those that a map of maps takes.
+    pub inner: Option<RawFd>,
 }
 
 impl MapSpec {
@@ -85,6 +91,7 @@ impl MapSpec {
             max_entries,
             flags: 0,
             name: String::new(),
+            inner: None,
         }
     }
 }
@@ -123,6 +130,9 @@ impl Bpf {
             .u32(8, s.value_size)
             .u32(12, s.max_entries);
         a.u32(16, s.flags).put(28, &attr::name(&s.name));
+        if let Some(inner) = s.inner {
+            a.u32(20, inner as u32);
+        }
         let fd = self.call_fd(cmd::MAP_CREATE, a.bytes())?;
         Ok(Map {
             bpf: self.clone(),

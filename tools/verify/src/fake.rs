@@ -188,7 +188,11 @@ impl State {
     }
 
     fn map_create(&mut self, attr: &Attr<'_>) -> Result<c_int, i32> {
-        MapType::new(attr.u32(0)).ok_or(libc::EINVAL)?;
+        let ty = MapType::new(attr.u32(0)).ok_or(libc::EINVAL)?;
+        let inner = match ty.is_of_maps() {
+            true => self.maps.get(self.map_index(attr.u32(20))?).cloned(),
+            false => None,
+        };
         self.maps.push(MapDecl {
             name: attr.name(28),
             ty: attr.u32(0),
@@ -198,6 +202,8 @@ impl State {
             flags: attr.u32(16),
             frozen: false,
             init: vec![],
+            inner: inner.map(Box::new),
+            holds: vec![],
         });
         let index = self.maps.len() - 1;
         self.add(Object::Map(index))
