@@ -6,6 +6,7 @@ Each scene is played twice where that makes sense: with in-tree's kind bpf and w
 came of the packets must be the same.
 """
 
+import gzip
 import json
 import os
 import re
@@ -528,8 +529,23 @@ def test_actions():
         assert len(bpftool("prog show")) == before, "the program stays"
 
 
+class Skip(Exception):
+    """The scene cannot be played on this kernel."""
+
+
+def built_in(option):
+    """Whether the kernel has something that is not a module, as far as it says so."""
+    try:
+        with gzip.open("/proc/config.gz", "rt") as f:
+            return f"CONFIG_{option}=y\n" in f
+    except OSError:
+        return False
+
+
 def test_bpf_name():
     """With tc_bpf=1 the stock tc's own kind bpf runs on oxbpf."""
+    if built_in("NET_CLS_BPF"):
+        raise Skip("the kernel's own kind bpf is built in")
     Net.drop()
     sh("rmmod oxbpf")
     sh("rmmod cls_bpf; rmmod act_bpf", ok=None)
@@ -573,9 +589,10 @@ def test_busy(seconds=20):
 
         t = threading.Thread(target=churn)
         t.start()
-        end = time.time() + seconds
+        start = time.time()
         transfers = 0
-        while time.time() < end:
+        # On a slow kernel a round takes long; a while later something hangs.
+        while time.time() < start + seconds or (rounds[0] <= 3 and time.time() < start + 20 * seconds):
             tcp_transfer(200000, 9001, 9001)
             transfers += 1
         stop.set()
@@ -679,6 +696,8 @@ def main():
             run()
             print(f"# {time.time() - start:.1f} s")
             print(f"ok {number} {name}", flush=True)
+        except Skip as e:
+            print(f"ok {number} {name} # SKIP {e}", flush=True)
         except Exception as e:  # each is a verdict
             failed += 1
             for line in f"{type(e).__name__}: {e}".splitlines():
