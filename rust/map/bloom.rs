@@ -62,7 +62,8 @@ impl Bloom {
     /// The word and bit of each of the value's hashes. All come from one hash: each is as far from
     /// the one before as its other half says.
     fn places(&self, value: Bytes<'_>) -> impl Iterator<Item = (&AtomicU64, u64)> {
-        let hash = self.seed.hash_bytes(value);
+        // The best bits are the high ones.
+        let hash = self.seed.hash_bytes(value).rotate_right(32);
         let step = hash.rotate_right(32) | 1;
         (0..self.hashes).map(move |i| {
             let at = hash.wrapping_add(step.wrapping_mul(i.into())) & self.mask;

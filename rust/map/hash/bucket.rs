@@ -11,17 +11,18 @@ use core::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering::*};
 
 /// Slots of a bucket.
 pub(super) const SLOTS: usize = 8;
-const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
-const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
+pub(super) const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+pub(super) const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
 
 /// A bucket. Written under its lock only, read at any time.
 ///
-/// An element is named by its index; in `chain` by its index plus one, 0 ends the chain.
+/// An element is named by its index; in `chain` by its index plus one, 0 ends the chain. Machine code
+/// counts on the order of the fields ([`super::layout`]).
 #[derive(Default)]
 #[repr(C, align(64))]
 pub(super) struct Bucket {
-    tags: AtomicU64,
-    slots: [AtomicU32; SLOTS],
+    pub(super) tags: AtomicU64,
+    pub(super) slots: [AtomicU32; SLOTS],
     pub(super) chain: AtomicU32,
     /// Counts the elements that were taken out: who read the bucket meanwhile may have seen
     /// something else in their place.
@@ -47,7 +48,7 @@ impl Iterator for Slots {
     }
 }
 
-/// The tag of an element with that hash. The table takes its index from the low bits.
+/// The tag of an element with that hash. The table takes its index from lower bits.
 #[inline(always)]
 pub(super) fn tag(hash: u64) -> u8 {
     (hash >> 56) as u8 | 0x80
