@@ -82,6 +82,38 @@ pub struct ArrayTarget {
     pub max_entries: u32,
 }
 
+/// A hash table with keys of one word, in which code looks keys up by itself.
+///
+/// `constants` are seven words: the three factors of the hash, eight bytes of 1, eight bytes of 0x80,
+/// the address of the first bucket, and that of the first element. With both halves of the product
+/// of (key xor first factor) and the second factor, xored, the hash is the low half of the product of
+/// that and the third. Its bits from 24 on, of which `bucket_mask` leaves the distance from the first
+/// bucket, choose a bucket; its high byte with the top bit set is the key's tag. A bucket has eight
+/// bytes of tags, 0 for a free slot, eight element numbers of 32 bits, and 32 bits that are not 0 if it
+/// has entries beyond these. An element begins with its key, of four bytes with four of zero.
+///
+/// Whatever the memory holds at any time, element numbers are below the number of elements. A slot
+/// whose tag and key are right has the entry; if no tag is, and there are no entries beyond, there is
+/// none; all else the function that the program called finds out.
+#[derive(Clone, Copy, Debug)]
+pub struct HashTarget {
+    /// Address of the constants.
+    pub constants: u64,
+    /// See above.
+    pub bucket_mask: u32,
+    /// Bytes of a key: 4 or 8.
+    pub key_size: u32,
+    /// Bytes from one element to the next, below 2^31.
+    pub stride: u32,
+    /// Bytes from an element to its value, below 2^31.
+    pub value_at: u32,
+    /// Where in an element is a word that a look-up sets to the second number if it is the first.
+    pub mark: Option<(u32, i8, i8)>,
+    /// The values, if each CPU has its own: `base` is the address of a table of the addresses of
+    /// element 0's, by CPU number.
+    pub per_cpu: Option<ArrayTarget>,
+}
+
 /// One of the program's used maps.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MapTarget {
@@ -94,6 +126,8 @@ pub struct MapTarget {
     /// The same for a map with an array for each CPU (`PERCPU_ARRAY`): `base` is the address of a
     /// table of the addresses of element 0, by CPU number.
     pub per_cpu: Option<ArrayTarget>,
+    /// A hash table.
+    pub hash: Option<HashTarget>,
 }
 
 /// Variables of the kernel that code may read in place of a helper's call.

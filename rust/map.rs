@@ -38,6 +38,7 @@ pub use batch::{Bulk, Step};
 use bloom::Bloom;
 use core::sync::atomic::{AtomicBool, Ordering::*};
 pub use fd_array::FdArray;
+pub use hash::HashLayout;
 use kernel::prelude::*;
 use lpm::Lpm;
 pub use map_hash::MapHash;
@@ -328,7 +329,7 @@ impl Map {
                 self.push(value.into(), flags)
             }
             Kind::Array(_) | Kind::Hash(_) | Kind::LruHash(_) | Kind::Lpm(_) => {
-                self.prog_update(key, value.into(), flags)
+                self.prog_update_quick(key, value.into(), flags)
             }
             Kind::FdArray(_) | Kind::MapHash(_) => Err(eopnotsupp()),
             Kind::Ringbuf(_) => Err(ENOTSUPP),
@@ -453,12 +454,32 @@ impl Map {
         self.prog_lookup(key.into())
     }
 
+    /// As [`Map::prog_update`]: what most calls are comes first, inlined.
+    ///
+    /// # Errors
+    ///
+    /// As [`Map::prog_update`].
+    #[inline(always)]
+    pub(crate) fn prog_update_quick(&self, key: Bytes<'_>, value: Bytes<'_>, flags: u64) -> Result {
+        match &self.kind {
+            Kind::Hash(m)
+                if flags == 0
+                    && value.len() == 8
+                    && self.spec.value_size == 8
+                    && key.len() == self.spec.key_size as usize =>
+            {
+                m.update_words(key, value)
+            }
+            _ => self.prog_update(key, value, flags),
+        }
+    }
+
     /// Sets the value of `key`, for a program: this CPU's if each has one.
     ///
     /// # Errors
     ///
     /// As [`Map::update`]; `EINVAL` for a map without keys.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn prog_update(&self, key: Bytes<'_>, value: Bytes<'_>, flags: u64) -> Result {
         let how = Update::new(flags & !F_LOCK)?;
         let (key, value) = (self.key(key)?, self.value(value)?);
@@ -618,6 +639,18 @@ impl Map {
     pub fn per_cpu_layout(&self) -> Option<ArrayLayout> {
         match &self.kind {
             Kind::PercpuArray(m) => m.layout(),
+            _ => None,
+        }
+    }
+
+    /// Where a hash map's parts are, so that the JIT can look keys up by itself; none for keys of other
+    /// sizes than four and eight bytes.
+    pub fn hash_layout(&self) -> Option<HashLayout> {
+        match &self.kind {
+            Kind::Hash(m) => m.layout(),
+            Kind::PercpuHash(m) => m.layout(),
+            Kind::LruHash(m) => m.layout(),
+            Kind::LruPercpuHash(m) => m.layout(),
             _ => None,
         }
     }

@@ -30,7 +30,7 @@ pub(super) extern "C" fn map_update_elem(
     value: ValueArg,
     flags: u64,
 ) -> u64 {
-    let done = map.prog_update(key.bytes(&map), value.bytes(&map), flags);
+    let done = map.prog_update_quick(key.bytes(&map), value.bytes(&map), flags);
     super::errno(done.map(|()| 0))
 }
 

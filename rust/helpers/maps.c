@@ -17,8 +17,8 @@
 void *oxbpf_area_alloc(size_t size, int node);
 void *oxbpf_area_alloc_pages(size_t size);
 void oxbpf_area_free(void *area);
-int oxbpf_map_lock(u32 *word, unsigned long *flags);
-void oxbpf_map_unlock(u32 *word, unsigned long flags);
+s64 oxbpf_map_lock(u32 *word);
+void oxbpf_map_unlock(u32 *word, u32 flags);
 void oxbpf_map_lock_nested(u32 *word);
 void oxbpf_map_unlock_nested(u32 *word);
 unsigned int oxbpf_nr_cpu_ids(void);
@@ -65,10 +65,11 @@ void oxbpf_area_free(void *area)
 static DEFINE_PER_CPU(int, oxbpf_map_locks);
 
 /*
- * Takes the lock at word, interrupts off. Returns the CPU's number, or -EBUSY when this CPU holds a
- * map lock already. Not to be probed: a probe's program would use maps in here.
+ * Takes the lock at word, interrupts off. Returns the CPU's number in the upper half and in the lower
+ * one the flags for oxbpf_map_unlock(), all of which that means anything there is in 32 bits; or -EBUSY
+ * when this CPU holds a map lock already. Not to be probed: a probe's program would use maps in here.
  */
-int notrace oxbpf_map_lock(u32 *word, unsigned long *flags)
+s64 notrace oxbpf_map_lock(u32 *word)
 {
 	unsigned long irq;
 
@@ -81,17 +82,18 @@ int notrace oxbpf_map_lock(u32 *word, unsigned long *flags)
 	while (unlikely(xchg(word, 1)))
 		while (READ_ONCE(*word))
 			cpu_relax();
-	*flags = irq;
-	return raw_smp_processor_id();
+	return (s64)raw_smp_processor_id() << 32 | (u32)irq;
 }
 NOKPROBE_SYMBOL(oxbpf_map_lock);
 
 /* Gives back what oxbpf_map_lock() took. */
-void notrace oxbpf_map_unlock(u32 *word, unsigned long flags)
+void notrace oxbpf_map_unlock(u32 *word, u32 flags)
 {
+	unsigned long irq = flags;
+
 	smp_store_release(word, 0);
 	this_cpu_dec(oxbpf_map_locks);
-	local_irq_restore(flags);
+	local_irq_restore(irq);
 }
 NOKPROBE_SYMBOL(oxbpf_map_unlock);
 

@@ -16,6 +16,7 @@ mod blind;
 mod call;
 mod div;
 mod fuse;
+mod hash;
 mod jump;
 mod lookup;
 mod magic;
@@ -68,6 +69,8 @@ enum What {
     Division(div::Fixup),
     /// `R0 = NULL`
     Null,
+    /// What a look-up in a hash table does when the first look does not settle it.
+    Look(hash::Longer),
     /// Returns 0 from the subprogram.
     End,
     /// No tail call is left.

@@ -206,7 +206,10 @@ impl Model {
             }
             _ => {
                 cpus::set_current(cpu);
-                assert_eq!(self.map.prog_update(key.into(), one[..].into(), 0), want);
+                assert_eq!(
+                    self.map.prog_update_quick(key.into(), one[..].into(), 0),
+                    want
+                );
                 false
             }
         };

@@ -6,6 +6,7 @@
 //! and gives the values of all possible CPUs in a row, each rounded up to eight bytes, or those of
 //! one CPU.
 
+use super::array::ArrayLayout;
 use super::spec::MapSpec;
 use super::words::{self, words_of, WORD};
 use crate::sys::bytes::Bytes;
@@ -80,14 +81,14 @@ impl PerCpu {
         })
     }
 
-    /// Address of the table of the addresses of entry 0, by CPU number.
-    pub(super) fn table(&self) -> usize {
-        self.table.as_ptr() as usize
-    }
-
-    /// Bytes from one entry to the next, if that is a number of 32 bits.
-    pub(super) fn stride_bytes(&self) -> Option<u32> {
-        u32::try_from(self.stride.checked_mul(WORD)?).ok()
+    /// Where the JIT finds them: by the table of the addresses of entry 0, by CPU number. None where
+    /// a value is too large.
+    pub(super) fn layout(&self) -> Option<ArrayLayout> {
+        Some(ArrayLayout {
+            base: self.table.as_ptr() as usize,
+            stride: u32::try_from(self.stride.checked_mul(WORD)?).ok()?,
+            entries: u32::try_from(self.entries).ok()?,
+        })
     }
 
     /// Address of this CPU's value of entry `i`; 0 when there is no such entry.

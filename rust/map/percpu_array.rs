@@ -31,11 +31,7 @@ impl PercpuArray {
 
     /// Where the JIT finds the values.
     pub(super) fn layout(&self) -> Option<ArrayLayout> {
-        Some(ArrayLayout {
-            base: self.values.table(),
-            stride: self.values.stride_bytes()?,
-            entries: self.entries,
-        })
+        self.values.layout()
     }
 
     #[inline(always)]

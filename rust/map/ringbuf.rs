@@ -73,10 +73,11 @@ impl Ringbuf {
         &self.ring
     }
 
-    /// Space for a record of `size` bytes: its position. It has to be ended.
+    /// Space for a record of `size` bytes: its position and address. It has to be ended.
     ///
     /// `None` when there is not so much, and inside another map operation on this CPU.
-    fn reserve_at(&self, size: u64) -> Option<u64> {
+    #[inline(always)]
+    fn reserve_at(&self, size: u64) -> Option<(u64, usize)> {
         if size > RECORD_MAX {
             return None;
         }
@@ -103,30 +104,35 @@ impl Ringbuf {
             return None;
         }
         if self.overwrite {
-            let mut oldest = self.ring.overwritten().load(Relaxed);
-            while next.wrapping_sub(oldest) >= all {
-                let len = self.ring.header(oldest).len.load(Relaxed);
-                oldest = oldest.wrapping_add(taken(len));
-            }
-            self.ring.overwritten().store(oldest, Relaxed);
+            self.drop_oldest(next, all);
         } else if next.wrapping_sub(consumer) >= all {
             return None;
         }
-        self.ring.sign(at);
-        let header = self.ring.header(at);
-        header.len.store(size as u32 | BUSY, Relaxed);
+        let record = self.ring.begin(at, size as u32 | BUSY);
         // Who sees the new position sees a busy record.
         self.ring.producer().store(next, Release);
-        Some(at)
+        Some((at, record))
+    }
+
+    /// Drops the oldest records until `next` is less than the size away.
+    #[inline(never)]
+    fn drop_oldest(&self, next: u64, all: u64) {
+        let mut oldest = self.ring.overwritten().load(Relaxed);
+        while next.wrapping_sub(oldest) >= all {
+            let len = self.ring.header(oldest).len.load(Relaxed);
+            oldest = oldest.wrapping_add(taken(len));
+        }
+        self.ring.overwritten().store(oldest, Relaxed);
     }
 
     /// Space for a record of `size` bytes, which belongs to the caller until it ends: its address; 0
     /// when there is not so much, for unknown flags, and inside another map operation on this CPU.
+    #[inline(always)]
     pub fn reserve(&self, size: u64, flags: u64) -> usize {
         if flags != 0 {
             return 0;
         }
-        self.reserve_at(size).map_or(0, |at| self.ring.record(at))
+        self.reserve_at(size).map_or(0, |(_, record)| record)
     }
 
     /// Adds a record.
@@ -139,7 +145,7 @@ impl Ringbuf {
         if flags & !(NO_WAKEUP | FORCE_WAKEUP) != 0 {
             return Err(EINVAL);
         }
-        let at = self.reserve_at(data.len() as u64).ok_or(EAGAIN)?;
+        let (at, _) = self.reserve_at(data.len() as u64).ok_or(EAGAIN)?;
         self.ring.fill(at, data);
         end(&self.ring, at, flags, End::Submit);
         Ok(())

@@ -195,7 +195,7 @@ fn programs_asking_for_a_spin_lock_get_what_in_tree_gives() {
     let hash = Map::new(&spec(MapType::Hash, 4, 8, 3)).unwrap();
     let array = Map::new(&spec(MapType::Array, 4, 8, 3)).unwrap();
     let update = |m: &Map, k: u32, flags| {
-        m.prog_update(k.to_ne_bytes()[..].into(), [0u8; 8][..].into(), flags)
+        m.prog_update_quick(k.to_ne_bytes()[..].into(), [0u8; 8][..].into(), flags)
     };
     assert_eq!(update(&hash, 0, F_LOCK | 1), Err(EINVAL));
     assert_eq!(update(&array, 0, F_LOCK), Err(EINVAL));

@@ -5,8 +5,8 @@
 use crate::abi::MapType;
 use crate::helper_impl;
 use crate::jit::{
-    self, ArrayTarget, Failure, Features, Image, Jumps, MapTarget, Mitigations, TailCalls, Target,
-    Variables,
+    self, ArrayTarget, Failure, Features, HashTarget, Image, Jumps, MapTarget, Mitigations,
+    TailCalls, Target, Variables,
 };
 use crate::map::{ArrayLayout, Map};
 use crate::object::MapObject;
@@ -309,6 +309,15 @@ fn map_targets(maps: &[Shared<MapObject>]) -> Result<KVec<MapTarget>> {
             value: map.value_addr(0).ok().map(|addr| addr as u64),
             array: map.array_layout().map(target).or(words),
             per_cpu: map.per_cpu_layout().map(target),
+            hash: map.hash_layout().map(|layout| HashTarget {
+                constants: layout.constants as u64,
+                bucket_mask: layout.bucket_mask,
+                key_size: layout.key_size,
+                stride: layout.stride,
+                value_at: layout.value_at,
+                mark: layout.mark,
+                per_cpu: layout.per_cpu.map(target),
+            }),
         };
         targets.push(target, GFP_KERNEL)?;
     }

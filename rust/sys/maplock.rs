@@ -7,8 +7,8 @@ use core::marker::PhantomData;
 use kernel::prelude::*;
 
 extern "C" {
-    fn oxbpf_map_lock(word: *mut u32, flags: *mut usize) -> i32;
-    fn oxbpf_map_unlock(word: *mut u32, flags: usize);
+    fn oxbpf_map_lock(word: *mut u32) -> i64;
+    fn oxbpf_map_unlock(word: *mut u32, flags: u32);
     fn oxbpf_map_lock_nested(word: *mut u32);
     fn oxbpf_map_unlock_nested(word: *mut u32);
 }
@@ -28,8 +28,8 @@ unsafe impl Sync for MapLock {}
 /// The lock is held; dropping gives it back.
 pub(crate) struct MapGuard<'a> {
     lock: &'a MapLock,
-    flags: usize,
-    cpu: u32,
+    /// What the shim gave: the CPU's number above 32 bits of flags.
+    taken: u64,
     /// Interrupts are off on this CPU: the guard must be dropped here.
     not_send: PhantomData<*mut ()>,
 }
@@ -48,14 +48,12 @@ impl MapLock {
     /// `EBUSY` when this CPU holds a map lock already.
     #[inline]
     pub(crate) fn lock(&self) -> Result<MapGuard<'_>> {
-        let mut flags = 0;
-        // SAFETY: `word` is valid and used as the shim's lock word only, `flags` is valid.
-        let cpu = unsafe { oxbpf_map_lock(self.word.get(), &mut flags) };
-        let cpu = u32::try_from(cpu).map_err(|_| EBUSY)?;
+        // SAFETY: `word` is valid and used as the shim's lock word only.
+        let taken = unsafe { oxbpf_map_lock(self.word.get()) };
+        let taken = u64::try_from(taken).map_err(|_| EBUSY)?;
         Ok(MapGuard {
             lock: self,
-            flags,
-            cpu,
+            taken,
             not_send: PhantomData,
         })
     }
@@ -65,7 +63,7 @@ impl MapGuard<'_> {
     /// The CPU that holds the lock, and stays the current one until it is given back.
     #[inline]
     pub(crate) fn cpu(&self) -> usize {
-        self.cpu as usize
+        (self.taken >> 32) as usize
     }
 
     /// Takes a second lock. The map that does so has an order of its locks, and the second is
@@ -85,8 +83,8 @@ impl MapGuard<'_> {
 impl Drop for MapGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: this guard's existence says that the lock is held by this CPU, with `flags`.
-        unsafe { oxbpf_map_unlock(self.lock.word.get(), self.flags) };
+        // SAFETY: this guard's existence says that the lock is held by this CPU, with these flags.
+        unsafe { oxbpf_map_unlock(self.lock.word.get(), self.taken as u32) };
     }
 }
 

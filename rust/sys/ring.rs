@@ -5,7 +5,7 @@
 use super::bytes::Bytes;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use kernel::alloc::AllocError;
 use kernel::ffi::c_void;
 use kernel::page::PAGE_SIZE;
@@ -119,14 +119,18 @@ impl Ring {
         unsafe { self.at(pos).cast().as_ref() }
     }
 
-    /// Prepares the header at `pos` to be found from its record.
-    #[inline]
-    pub(crate) fn sign(&self, pos: u64) {
-        let at = self.at(pos).as_ptr() as usize;
+    /// Makes the header at `pos` that of a record which can be found from it, with `len`; returns the
+    /// record's address.
+    #[inline(always)]
+    pub(crate) fn begin(&self, pos: u64, len: u32) -> usize {
+        let at = self.at(pos);
+        // SAFETY: as in `header`.
+        let header: &Header = unsafe { at.cast().as_ref() };
+        let at = at.as_ptr() as usize;
         let page = at.wrapping_sub(self.0.as_ptr() as usize) / PAGE_SIZE;
-        self.header(pos)
-            .page
-            .store(page as u32, core::sync::atomic::Ordering::Relaxed);
+        header.page.store(page as u32, Relaxed);
+        header.len.store(len, Relaxed);
+        at.wrapping_add(HEADER)
     }
 
     /// Address of the record whose header is at `pos`.
@@ -189,11 +193,7 @@ impl Ring {
     pub(super) unsafe fn of_record<'a>(addr: usize) -> (RingRef<'a>, u64) {
         let header = addr.wrapping_sub(HEADER);
         // SAFETY: a header is before the record, by the caller's promise.
-        let page = unsafe {
-            (*(header as *const Header))
-                .page
-                .load(core::sync::atomic::Ordering::Relaxed)
-        };
+        let page = unsafe { (*(header as *const Header)).page.load(Relaxed) };
         let base =
             (header & !(PAGE_SIZE - 1)).wrapping_sub((page as usize).wrapping_mul(PAGE_SIZE));
         let data = base.wrapping_add(META * PAGE_SIZE);

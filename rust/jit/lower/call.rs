@@ -54,7 +54,7 @@ impl Lower<'_> {
         if helper == TAIL_CALL {
             return self.tail_call();
         }
-        if helper == MAP_LOOKUP_ELEM && self.array_lookup()? || self.variable(helper)? {
+        if helper == MAP_LOOKUP_ELEM && self.lookup()? || self.variable(helper)? {
             return Ok(());
         }
         let Some(addr) = (self.target.helper)(helper) else {

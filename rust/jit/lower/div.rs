@@ -315,6 +315,10 @@ impl Lower<'_> {
                     self.none_left(back)?;
                     continue;
                 }
+                What::Look(longer) => {
+                    self.longer_look(&longer, back)?;
+                    continue;
+                }
                 What::Null => {
                     self.load_const(rax, 0, false)?;
                     self.out.buf.jmp(back)?;

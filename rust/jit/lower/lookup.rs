@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Lookups in arrays without a call.
+//! Lookups without a call: which they are, and those in arrays.
 
 use super::*;
 use crate::isa::Cond;
 use crate::jit::x64::reg::Index;
-use crate::jit::ArrayTarget;
+use crate::jit::{ArrayTarget, MapTarget};
 
 /// `bpf_map_lookup_elem`
 pub(super) const MAP_LOOKUP_ELEM: i32 = 1;
@@ -20,17 +20,22 @@ enum Elements {
 }
 
 impl Lower<'_> {
-    /// Lowers a lookup if all paths pass the same array.
-    pub(super) fn array_lookup(&mut self) -> Result<bool, Failure> {
+    /// Lowers a lookup if all paths pass the same array or hash table.
+    pub(super) fn lookup(&mut self) -> Result<bool, Failure> {
         // The number of elements and their size are chosen by who made the map.
         if self.blinds() {
             return Ok(false);
         }
+        let maps = self.target.maps;
         let fact = self.fact();
-        let map = fact
-            .map
-            .and_then(|m| self.target.maps.get(usize::from(m)))
-            .copied();
+        let map = fact.map.and_then(|m| maps.get(usize::from(m)));
+        match map.and_then(|m| Some((m, m.hash.as_ref()?))) {
+            Some((map, hash)) => self.hash_lookup(map, hash),
+            None => self.array_lookup(fact, map),
+        }
+    }
+
+    fn array_lookup(&mut self, fact: Fact, map: Option<&MapTarget>) -> Result<bool, Failure> {
         let cpu = self.target.variables.cpu_number;
         let cpu = cpu.and_then(|place| super::call::fixed(place, true));
         let (array, elements) = match (map.map(|m| (m.array, m.per_cpu)), cpu) {
@@ -105,7 +110,7 @@ impl Lower<'_> {
     }
 
     /// The jump behind the current instruction, if it compares `R0` with NULL.
-    fn null_check(&self) -> Option<(u32, Cond, u32)> {
+    pub(super) fn null_check(&self) -> Option<(u32, Cond, u32)> {
         self.ahead(1).and_then(|(slot, insn)| match insn {
             Insn::Jmp {
                 cond: cond @ (Cond::Eq | Cond::Ne),
@@ -152,7 +157,7 @@ impl Lower<'_> {
     }
 
     /// Loads the address of this CPU's element 0 into the base register.
-    fn cpu_base(&mut self, table: u64, cpu: Mem) -> Done {
+    pub(super) fn cpu_base(&mut self, table: u64, cpu: Mem) -> Done {
         self.take_base()?;
         self.put(enc::r_rm(&inst::MOV_R_RM, Width::W32, BASE, cpu))?;
         let entry = match imm32(table) {
@@ -178,7 +183,7 @@ impl Lower<'_> {
     }
 
     /// Code behind the subprogram that sets `R0` to NULL and goes to `back`.
-    fn null_stub(&mut self, back: Label) -> Result<Label, Failure> {
+    pub(super) fn null_stub(&mut self, back: Label) -> Result<Label, Failure> {
         let entry = self.out.buf.new_label()?;
         let what = What::Null;
         self.cold.push(Cold { entry, back, what }, GFP_KERNEL)?;

@@ -228,6 +228,8 @@ rows! {
     CMP_R_RM: RRm = "cmp" { op: 0x3b };
     /// `MOV r, r/m`
     MOV_R_RM: RRm = "mov" { op: 0x8b, keeps_flags: true };
+    /// `BSF r, r/m`: the place of the lowest bit that is set
+    BSF_R_RM: RRm = "bsf" { map: M0f, op: 0xbc };
     /// `IMUL r, r/m`
     IMUL_R_RM: RRm = "imul" { map: M0f, op: 0xaf };
     /// `MOVZX r32, r/m8`

@@ -24,6 +24,10 @@ pub(in crate::map) trait Recency: Sized {
     /// Words of an element that this takes.
     const WORDS: usize;
 
+    /// In the first of these words, what a use of an entry changes, and to what; it is the whole of
+    /// what [`Recency::used`] does.
+    const MARK: Option<(i8, i8)>;
+
     /// Nothing used yet.
     ///
     /// # Errors
@@ -54,6 +58,7 @@ pub(in crate::map) struct Keep;
 
 impl Recency for Keep {
     const WORDS: usize = 0;
+    const MARK: Option<(i8, i8)> = None;
 
     fn new(_spec: &MapSpec) -> Result<Self> {
         Ok(Keep)
@@ -88,6 +93,7 @@ impl Oldest {
 
 impl Recency for Oldest {
     const WORDS: usize = 1;
+    const MARK: Option<(i8, i8)> = Some((IN_USE as i8, (IN_USE | MARK) as i8));
 
     fn new(_spec: &MapSpec) -> Result<Self> {
         Ok(Oldest {

@@ -14,8 +14,8 @@
 
 pub(in crate::map) mod batch;
 
-use super::bucket::{tag, Bucket};
-use super::key::{with_key, Key, Seed, Word};
+use super::bucket::{tag, Bucket, ONES, TOPS};
+use super::key::{with_key, Key, Seed, Word, INDEX_SHIFT};
 use crate::map::pool::Pool;
 use crate::map::spec::{MapSpec, ZERO_SEED};
 use crate::map::words::{self, words_of};
@@ -35,9 +35,22 @@ const MORE_LOOKS: u32 = 1 << 16;
 /// Steps on a chain between two looks at the version.
 const CHAIN_CHECK: u32 = 32;
 
+/// What machine code that looks for a key itself reads besides the bucket and the element, in this
+/// order ([`super::layout`]).
+#[repr(C)]
+pub(super) struct Constants {
+    seed: Seed,
+    ones: u64,
+    tops: u64,
+    /// Addresses of the first bucket and the first element.
+    buckets: usize,
+    elems: usize,
+}
+
 /// Buckets and elements; each element has the key, then words for the table's user.
 pub(in crate::map) struct Table {
     seed: Seed,
+    pub(super) constants: Constants,
     buckets: Region<Bucket>,
     elems: Region<AtomicU64>,
     /// Words of an element.
@@ -136,8 +149,17 @@ impl Table {
         let words = pool.len().checked_mul(stride).ok_or(ENOMEM)?;
         let elems = Region::new(words, spec.node())?;
         let value_bytes = value_at.wrapping_mul(words::WORD);
+        // The regions' memory stays where it is when they move.
+        let constants = Constants {
+            seed,
+            ones: ONES,
+            tops: TOPS,
+            buckets: buckets.as_ptr() as usize,
+            elems: elems.as_ptr() as usize,
+        };
         Ok(Table {
             seed,
+            constants,
             buckets,
             elems,
             stride,
@@ -155,6 +177,14 @@ impl Table {
         own.saturating_add(self.pool.bytes())
     }
 
+    /// Distance of the last bucket from the first in bytes, words of an element, and words of it
+    /// before the value.
+    pub(super) fn shape(&self) -> (usize, usize, usize) {
+        let last = self.buckets.len().saturating_sub(1);
+        let mask = last.saturating_mul(size_of::<Bucket>());
+        (mask, self.stride, self.value_at)
+    }
+
     /// Bytes of a key.
     #[inline(always)]
     pub(in crate::map) fn key_size(&self) -> usize {
@@ -167,6 +197,12 @@ impl Table {
         if self.stride.wrapping_sub(self.value_at) != 1 {
             return None;
         }
+        self.first_word(e)
+    }
+
+    /// The value's first word in element `e`.
+    #[inline(always)]
+    pub(in crate::map) fn first_word(&self, e: u32) -> Option<&AtomicU64> {
         self.elems.get(self.off(e).wrapping_add(self.value_at))
     }
 
@@ -206,7 +242,7 @@ impl Table {
 
     #[inline(always)]
     fn bucket(&self, hash: u64) -> &Bucket {
-        self.buckets.at_hash(hash as usize)
+        self.buckets.at_hash((hash >> INDEX_SHIFT) as usize)
     }
 
     /// The address of the value in `key`'s element, without a lock; 0 for none.
@@ -421,7 +457,8 @@ impl Table {
                 if let Some(e) = locked.after(place) {
                     return self.copy_key(e, out);
                 }
-                let at = self.buckets.index_of_hash(locked.hash as usize);
+                let hash = locked.hash >> INDEX_SHIFT;
+                let at = self.buckets.index_of_hash(hash as usize);
                 i = at.wrapping_add(1);
             }
         }

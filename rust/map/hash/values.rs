@@ -3,6 +3,7 @@
 //! Where a hash map's values are: in the elements, or apart with one for each CPU.
 
 use super::table::Table;
+use crate::map::array::ArrayLayout;
 use crate::map::percpu::{Cpus, PerCpu};
 use crate::map::spec::MapSpec;
 use crate::map::words::{self, words_of};
@@ -27,6 +28,9 @@ pub(in crate::map) trait Values: Sized {
 
     /// Address of element `e`'s value for a program; 0 for no element.
     fn addr(&self, table: &Table, e: u32) -> usize;
+
+    /// The values as an array for each CPU, if that is what they are.
+    fn layout(&self) -> Option<ArrayLayout>;
 
     /// Bytes that are not in the table.
     fn bytes(&self) -> usize;
@@ -61,6 +65,10 @@ impl Values for Inline {
     #[inline(always)]
     fn addr(&self, table: &Table, e: u32) -> usize {
         table.addr(e)
+    }
+
+    fn layout(&self) -> Option<ArrayLayout> {
+        None
     }
 
     fn bytes(&self) -> usize {
@@ -111,6 +119,10 @@ impl Values for PerCpuValues {
     #[inline(always)]
     fn addr(&self, _table: &Table, e: u32) -> usize {
         self.0.addr(e)
+    }
+
+    fn layout(&self) -> Option<ArrayLayout> {
+        self.0.layout()
     }
 
     fn bytes(&self) -> usize {

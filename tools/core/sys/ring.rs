@@ -84,8 +84,11 @@ impl Ring {
         &self.headers[self.at(pos) / 8]
     }
 
-    /// Prepares the header at `pos` to be found from its record.
-    pub fn sign(&self, _pos: u64) {}
+    /// Makes the header at `pos` that of a record, with `len`; returns what stands for its address.
+    pub fn begin(&self, pos: u64, len: u32) -> usize {
+        self.header(pos).len.store(len, Relaxed);
+        self.record(pos)
+    }
 
     /// Something that stands for the address of the record whose header is at `pos`.
     pub fn record(&self, pos: u64) -> usize {

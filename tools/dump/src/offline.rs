@@ -35,6 +35,7 @@ fn dump_one(fixture: &Fixture, blind: bool) -> Result<(), String> {
                 value: Some(base),
                 array: (decl.ty == 2).then_some(array),
                 per_cpu: (decl.ty == 6).then_some(array),
+                hash: None,
             }
         })
         .collect();

@@ -207,6 +207,7 @@ fn main() {
             max_entries: 64,
         }),
         per_cpu: None,
+        hash: None,
     }];
     let target = Target {
         features: Features {

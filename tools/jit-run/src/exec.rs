@@ -2,7 +2,7 @@
 
 //! Places an image in executable memory and calls it.
 
-use crate::reference::this_cpu;
+use crate::reference::find;
 use oxbpf_core::isa::code::Code;
 use oxbpf_core::jit::{self, Image, Variables};
 use std::cell::RefCell;
@@ -79,16 +79,12 @@ pub fn packet_word(offset: i32, size: u32) -> Option<u64> {
     })
 }
 
-/// `bpf_map_lookup_elem` in this thread's arrays, for code that calls it.
+/// `bpf_map_lookup_elem` in this thread's maps, for code that calls it.
 extern "C" fn lookup(map: u64, key: u64, _: u64, _: u64, _: u64) -> u64 {
-    // SAFETY: the caller is a program, whose key is on its stack.
-    let key = u64::from(unsafe { (key as *const u32).read_unaligned() });
     MAPS.with_borrow(|maps| {
         let map = maps.iter().find(|m| m.addr == map);
-        let array = map
-            .and_then(this_cpu)
-            .filter(|a| key < a.max_entries.into());
-        array.map_or(0, |a| a.base + key * u64::from(a.stride))
+        // SAFETY: the caller is a program, whose key is on its stack, and whose maps are there.
+        map.map_or(0, |map| unsafe { find(map, key) })
     })
 }
 

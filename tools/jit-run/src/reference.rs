@@ -5,7 +5,9 @@
 use crate::exec::{packet_word, Helper, CPU, FIRST_HELPER};
 use oxbpf_core::isa::code::Code;
 use oxbpf_core::isa::{AluOp, AtomicOp, Cond, Imm64, Insn, Reg, Size, Src, SwapKind, Width};
-use oxbpf_core::jit::{ArrayTarget, MapTarget};
+use oxbpf_core::jit::{ArrayTarget, HashTarget, MapTarget};
+use oxbpf_core::map::Map;
+use oxbpf_core::sys::cpus;
 
 /// Everything a program may call or name.
 pub struct World<'a> {
@@ -26,6 +28,57 @@ pub fn this_cpu(map: &MapTarget) -> Option<ArrayTarget> {
         }
     };
     map.array.or(map.per_cpu.map(of))
+}
+
+/// A hash map for programs, under its own address; none where its keys are not one word. The map must
+/// stay where it is while programs use it.
+pub fn hash_target(map: &Map) -> Option<MapTarget> {
+    let layout = map.hash_layout()?;
+    let per_cpu = layout.per_cpu.map(|array| {
+        let table = array.base as *const u64;
+        let mut as_told = vec![0; CPU as usize + 1];
+        // SAFETY: the map has an entry for each CPU there is.
+        as_told[CPU as usize] = unsafe { *table.add(cpus::current()) };
+        ArrayTarget {
+            base: as_told.leak().as_ptr() as u64,
+            stride: array.stride,
+            max_entries: array.entries,
+        }
+    });
+    Some(MapTarget {
+        addr: std::ptr::from_ref(map) as u64,
+        hash: Some(HashTarget {
+            constants: layout.constants as u64,
+            bucket_mask: layout.bucket_mask,
+            key_size: layout.key_size,
+            stride: layout.stride,
+            value_at: layout.value_at,
+            mark: layout.mark,
+            per_cpu,
+        }),
+        ..MapTarget::default()
+    })
+}
+
+/// The address of the value of the key at `key`, 0 for none.
+///
+/// # Safety
+///
+/// `map` must be of an array, or of [`hash_target`] of a map that is still there; a key must be at
+/// `key`.
+pub unsafe fn find(map: &MapTarget, key: u64) -> u64 {
+    if let Some(hash) = &map.hash {
+        // SAFETY: the caller says so.
+        let (map, key) = unsafe {
+            let key = std::slice::from_raw_parts(key as *const u8, hash.key_size as usize);
+            (&*(map.addr as *const Map), key)
+        };
+        return map.lookup_addr(key).unwrap_or(0) as u64;
+    }
+    // SAFETY: the caller says so.
+    let key = u64::from(unsafe { (key as *const u32).read_unaligned() });
+    let array = this_cpu(map).filter(|a| key < a.max_entries.into());
+    array.map_or(0, |a| a.base + key * u64::from(a.stride))
 }
 
 fn alu(op: AluOp, w: Width, a: u64, b: u64) -> u64 {
@@ -283,12 +336,7 @@ pub unsafe fn run(code: &Code, world: &World<'_>, start: u32, args: [u64; 5]) ->
                 }
                 Insn::Call { helper: 1 } => {
                     let map = world.maps.iter().find(|m| m.addr == r[1]).unwrap();
-                    let array = this_cpu(map).unwrap();
-                    let key = load(r[2], Size::W);
-                    r[0] = match key < u64::from(array.max_entries) {
-                        true => array.base + key * u64::from(array.stride),
-                        false => 0,
-                    };
+                    r[0] = find(map, r[2]);
                 }
                 Insn::Call {
                     helper: 8 | 35 | 118,

@@ -406,7 +406,7 @@ fn every_row_decodes_to_what_it_says() {
         TEST_RM_R: RmR; MOV_RM_R: RmR; MOV_RM8_R8: RmR; MOV_RM16_R16: RmR; BT_RM_R: RmR;
         ADD_R_RM: RRm; OR_R_RM: RRm; AND_R_RM: RRm; SUB_R_RM: RRm; XOR_R_RM: RRm; CMP_R_RM: RRm;
         MOV_R_RM: RRm; IMUL_R_RM: RRm; MOVZX_R_RM8: RRm; MOVZX_R_RM16: RRm; MOVSX_R_RM8: RRm;
-        MOVSX_R_RM16: RRm; MOVSXD_R_RM32: RRm;
+        MOVSX_R_RM16: RRm; MOVSXD_R_RM32: RRm; BSF_R_RM: RRm;
         LEA_R_M: RM; MOVBE_R_M: RM; MOVBE_M_R: MR; MOVBE_M16_R16: MR;
         LOCK_ADD_M_R: MR; LOCK_OR_M_R: MR; LOCK_AND_M_R: MR; LOCK_XOR_M_R: MR; LOCK_XADD_M_R: MR;
         LOCK_CMPXCHG_M_R: MR; LOCK_CMPXCHG_M16_R16: MR; XCHG_M_R: MR;

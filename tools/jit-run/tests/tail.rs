@@ -75,6 +75,7 @@ fn compile(mut c: Code, how: How, first: usize, mitigations: Mitigations) -> Pla
             max_entries: 16,
         }),
         per_cpu: None,
+        hash: None,
     }];
     let options = Options {
         mitigations,
@@ -234,6 +235,7 @@ fn sites() {
             max_entries: 16,
         }),
         per_cpu: None,
+        hash: None,
     }];
     let target = jit::Target {
         blind: None,

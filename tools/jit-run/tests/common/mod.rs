@@ -104,17 +104,29 @@ pub fn show(c: &Code) -> String {
     c.insns.iter().enumerate().map(line).collect()
 }
 
-/// The elements of the maps that are arrays.
+/// Keys of hash maps are below this, and values have so many bytes.
+pub const KEYS: u64 = 24;
+pub const VALUE: usize = 16;
+
+/// The elements of the maps that are arrays, and the values of hash maps.
 fn elements(maps: &[MapTarget]) -> Vec<&'static mut [u8]> {
     let bytes = |a: oxbpf_core::jit::ArrayTarget| {
         let len = (a.stride * a.max_entries) as usize;
         // SAFETY: tests give arrays that they own, and that nothing else uses meanwhile.
         unsafe { std::slice::from_raw_parts_mut(a.base as *mut u8, len) }
     };
-    maps.iter()
-        .filter_map(reference::this_cpu)
-        .map(bytes)
-        .collect()
+    let values = |map: &MapTarget| {
+        // SAFETY: tests own the maps; the key is a local.
+        let at = |key: u64| unsafe { reference::find(map, std::ptr::from_ref(&key) as u64) };
+        let found: Vec<u64> = (0..KEYS).map(at).filter(|at| *at != 0).collect();
+        // SAFETY: as above; these are values of the map.
+        found
+            .into_iter()
+            .map(|at| unsafe { std::slice::from_raw_parts_mut(at as *mut u8, VALUE) })
+    };
+    let arrays = maps.iter().filter_map(reference::this_cpu).map(bytes);
+    let hashes = maps.iter().filter(|m| m.hash.is_some()).flat_map(values);
+    arrays.chain(hashes).collect()
 }
 
 /// Runs `c` on each context, compiled with each set of features, and compares with the reference.

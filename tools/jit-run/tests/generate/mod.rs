@@ -24,7 +24,7 @@ pub struct Gen<'a> {
     last: Reg,
     subs: usize,
     depth: u32,
-    /// Programs may call helpers and look up in map 0 to 3.
+    /// Programs may call helpers and look up in maps 0 to 9.
     helpers: bool,
 }
 
@@ -301,9 +301,9 @@ impl Gen<'_> {
         }
     }
 
-    /// A lookup in an array; the element's address is not kept.
+    /// A lookup in an array or hash map; the element's address is not kept.
     fn lookup(&mut self) {
-        let (key, map) = (self.off(), self.rng.below(4) as u32);
+        let (key, map) = (self.off(), self.rng.below(10) as u32);
         // Mostly in range.
         let src = if self.rng.once_in(2) {
             Src::Imm(self.rng.below(7) as i32)
@@ -314,12 +314,22 @@ impl Gen<'_> {
             }
             Src::Reg(r)
         };
+        // Keys of hash maps have eight bytes, some of them.
+        let sizes = match map {
+            0..4 => [Size::W, Size::Dw],
+            _ => [Size::Dw, Size::Dw],
+        };
         self.p.push(Insn::Store {
-            size: self.rng.pick(&[Size::W, Size::Dw]),
+            size: self.rng.pick(&sizes),
             dst: Reg::R10,
             off: key,
             src,
         });
+        if map >= 4 && self.rng.once_in(4) {
+            // What was stored last is not the key.
+            let off = if key == -264 { key + 8 } else { key - 8 };
+            self.p.push(stx(Size::Dw, Reg::R10, off, Reg::R9));
+        }
         self.p.push(mov(Reg::R2, Src::Reg(Reg::R10)));
         self.p
             .push(alu64(AluOp::Add, Reg::R2, Src::Imm(key.into())));
@@ -327,7 +337,7 @@ impl Gen<'_> {
         self.p.push(Insn::LdImm64 { dst: Reg::R1, imm });
         self.p.push(Insn::Hole);
         let constant = match src {
-            Src::Imm(i) if self.rng.once_in(2) => Some(i as u32),
+            Src::Imm(i) if map < 4 && self.rng.once_in(2) => Some(i as u32),
             _ => None,
         };
         self.lookups.push((self.p.len(), map as u16, constant));
