@@ -8,6 +8,8 @@ needs and the module; there is no network, no disk, no source of random numbers.
 comes through the second serial port, the kernel's log through the first.
 """
 
+import glob
+import lzma
 import os
 import re
 import shlex
@@ -35,6 +37,7 @@ ulimit -l unlimited
 # What the boot left for later gets done meanwhile.
 /bin/busybox sleep 5
 %(insmod)s
+for m in /modules/*.ko; do /bin/busybox insmod $m; done
 /bin/busybox sleep 5
 cd /tmp
 %(command)s
@@ -68,6 +71,15 @@ def libraries(program):
     return sorted(set(re.findall(r"(/\S+) \(0x", done.stdout)))
 
 
+def kernel_modules():
+    """The kernel's own modules that are there for comparison, loadable in this order."""
+    release = os.environ.get("KVER", "")
+    for number, name in enumerate(("sch_ingress", "cls_bpf")):
+        for path in glob.glob(f"/usr/lib/modules/{release}/kernel/net/sched/{name}.ko*"):
+            with lzma.open(path) if path.endswith(".xz") else open(path, "rb") as f:
+                yield f"modules/{number}-{name}.ko", f.read()
+
+
 def root(program, args, module):
     """The archive that is the guest's root file system."""
     words = {
@@ -83,7 +95,8 @@ def root(program, args, module):
     for inside, outside in copies.items():
         with open(outside, "rb") as f:
             files[inside] = (f.read(), 0o755)
-    folders = {"proc", "sys", "dev", "tmp"}
+    files.update((path, (data, 0o644)) for path, data in kernel_modules())
+    folders = {"proc", "sys", "dev", "tmp", "modules"}
     for path in files:
         parts = path.split("/")[:-1]
         folders.update("/".join(parts[: n + 1]) for n in range(len(parts)))

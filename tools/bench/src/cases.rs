@@ -3,9 +3,12 @@
 //! What is measured: by group, in the order of the report.
 
 mod exec;
+mod jit;
 mod load;
 mod maps;
+mod memory;
 mod probe;
+mod tc;
 mod user;
 
 use oxbpf::link::TRACE_KPROBE_MULTI;
@@ -99,7 +102,10 @@ pub fn all() -> Vec<Case> {
     cases.extend(maps::cases());
     cases.extend(user::cases());
     cases.extend(probe::cases());
+    cases.extend(tc::cases());
     cases.extend(load::cases());
+    cases.extend(jit::cases());
+    cases.extend(memory::cases());
     cases
 }
 

@@ -14,6 +14,7 @@
 mod asm;
 mod cases;
 mod clock;
+mod netlink;
 mod perf;
 
 use cases::{Missing, Outcome};

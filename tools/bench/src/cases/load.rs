@@ -14,6 +14,14 @@ const RANDOM: i32 = 7;
 const LOOKUP: i32 = 1;
 
 fn loading(bpf: &Bpf, insns: &[Slot]) -> Outcome {
+    Ok(Figure {
+        ticks: time_of(bpf, insns)?,
+        bytes: None,
+    })
+}
+
+/// Ticks of loading a program once.
+pub(super) fn time_of(bpf: &Bpf, insns: &[Slot]) -> Result<f64, Missing> {
     let spec = ProgSpec::new(ProgType::SCHED_CLS, insns);
     let mut best = u64::MAX;
     let tries = if insns.len() > 5000 { 1 } else { 3 };
@@ -29,10 +37,7 @@ fn loading(bpf: &Bpf, insns: &[Slot]) -> Outcome {
         std::thread::sleep(Duration::from_millis(100));
         best = best.min(t);
     }
-    Ok(Figure {
-        ticks: best as f64,
-        bytes: None,
-    })
+    Ok(best as f64)
 }
 
 fn case(name: impl Into<String>, write: impl Fn() -> Vec<Slot> + 'static) -> Case {
@@ -40,7 +45,7 @@ fn case(name: impl Into<String>, write: impl Fn() -> Vec<Slot> + 'static) -> Cas
 }
 
 /// Additions, one after the other.
-fn straight(n: i32) -> Vec<Slot> {
+pub(super) fn straight(n: i32) -> Vec<Slot> {
     let mut a = Asm::new();
     a.mov(R0, 0);
     for k in 0..n - 2 {
@@ -51,7 +56,7 @@ fn straight(n: i32) -> Vec<Slot> {
 }
 
 /// Branches that join again.
-fn diamonds(n: i32) -> Vec<Slot> {
+pub(super) fn diamonds(n: i32) -> Vec<Slot> {
     let mut a = Asm::new();
     a.mov(R6, 0);
     for k in 0..n {
@@ -113,7 +118,7 @@ fn stack(n: i32) -> Vec<Slot> {
 }
 
 /// Packet accesses, each checked.
-fn packet(n: i32) -> Vec<Slot> {
+pub(super) fn packet(n: i32) -> Vec<Slot> {
     let mut a = Asm::new();
     a.ldx(Size::W, R2, R1, 76);
     a.ldx(Size::W, R3, R1, 80);
@@ -131,7 +136,7 @@ fn packet(n: i32) -> Vec<Slot> {
 }
 
 /// Map lookups, each checked.
-fn lookups(n: i32, map: &Map) -> Vec<Slot> {
+pub(super) fn lookups(n: i32, map: &Map) -> Vec<Slot> {
     let mut a = Asm::new();
     for k in 0..n {
         let over = a.label();

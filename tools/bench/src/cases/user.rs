@@ -2,6 +2,7 @@
 
 //! Maps from user space: what one system call costs.
 
+use super::maps::ZERO_SEED;
 use super::{create, unless_supported, Case, Figure, Missing, Outcome};
 use crate::clock::per_round;
 use oxbpf::{cmd, Bpf, Map, MapSpec, MapType};
@@ -55,7 +56,11 @@ impl Call {
 
 fn measure(bpf: &Bpf, ty: MapType, round: impl Fn(&mut Call, u64)) -> Outcome {
     let key = if ty == MapType::ARRAY { 4 } else { 8 };
-    let map = create(bpf, &MapSpec::new(ty, key, 8, 2 * KEYS))?;
+    let mut spec = MapSpec::new(ty, key, 8, 2 * KEYS);
+    if ty == MapType::HASH {
+        spec.flags = ZERO_SEED;
+    }
+    let map = create(bpf, &spec)?;
     let mut call = Call::new(bpf, &map);
     for k in 0..u64::from(KEYS) {
         call.with(cmd::MAP_UPDATE_ELEM, k);
@@ -83,7 +88,9 @@ const UPDATE_BATCH: u32 = 26;
 fn batch(bpf: &Bpf, command: u32) -> Outcome {
     /// Few enough for one call to stay below a timer tick.
     const ENTRIES: u32 = 256;
-    let map = create(bpf, &MapSpec::new(MapType::HASH, 8, 8, ENTRIES))?;
+    let mut spec = MapSpec::new(MapType::HASH, 8, 8, ENTRIES);
+    spec.flags = ZERO_SEED;
+    let map = create(bpf, &spec)?;
     let mut keys: Vec<u64> = (0..u64::from(ENTRIES)).collect();
     let mut values = vec![0u64; ENTRIES as usize];
     for key in &keys {
