@@ -23,15 +23,15 @@ pub(super) extern "C" fn ringbuf_reserve(map: MapArg<Map>, size: u64, flags: u64
 
 /// `ringbuf_submit(record, flags)`
 pub(super) extern "C" fn ringbuf_submit(record: RecordArg, flags: u64) -> u64 {
-    let (ring, at) = record.place();
-    end(&ring, at, flags, End::Submit);
+    let (ring, header, at) = record.place();
+    end(&ring, header, at, flags, End::Submit);
     0
 }
 
 /// `ringbuf_discard(record, flags)`
 pub(super) extern "C" fn ringbuf_discard(record: RecordArg, flags: u64) -> u64 {
-    let (ring, at) = record.place();
-    end(&ring, at, flags, End::Discard);
+    let (ring, header, at) = record.place();
+    end(&ring, header, at, flags, End::Discard);
     0
 }
 

@@ -15,7 +15,7 @@
 use super::spec::{MapSpec, RB_OVERWRITE};
 use crate::sys::bytes::Bytes;
 use crate::sys::maplock::MapLock;
-use crate::sys::ring::{Ring, HEADER};
+use crate::sys::ring::{Header, Ring, HEADER};
 use core::sync::atomic::Ordering::*;
 use kernel::prelude::*;
 
@@ -81,24 +81,25 @@ impl Ringbuf {
         if size > RECORD_MAX {
             return None;
         }
-        let all = self.ring.size() as u64;
+        let ring = self.ring.by_ref();
+        let all = ring.size() as u64;
         let len = taken(size as u32);
         if len > all {
             return None;
         }
-        let consumer = self.ring.consumer().load(Acquire);
+        let consumer = ring.consumer().load(Acquire);
         let _guard = self.lock.lock().ok()?;
-        let at = self.ring.producer().load(Relaxed);
+        let at = ring.producer().load(Relaxed);
         let next = at.wrapping_add(len);
-        let mut pending = self.ring.pending().load(Relaxed);
+        let mut pending = ring.pending().load(Relaxed);
         while pending != at {
-            let len = self.ring.header(pending).len.load(Acquire);
+            let len = ring.header(pending).len.load(Acquire);
             if len & BUSY != 0 {
                 break;
             }
             pending = pending.wrapping_add(taken(len));
         }
-        self.ring.pending().store(pending, Relaxed);
+        ring.pending().store(pending, Relaxed);
         // Not one byte of a busy record may be in the way, and of others only when they may go.
         if next.wrapping_sub(pending) >= all {
             return None;
@@ -108,9 +109,9 @@ impl Ringbuf {
         } else if next.wrapping_sub(consumer) >= all {
             return None;
         }
-        let record = self.ring.begin(at, size as u32 | BUSY);
+        let record = ring.begin(at, size as u32 | BUSY);
         // Who sees the new position sees a busy record.
-        self.ring.producer().store(next, Release);
+        ring.producer().store(next, Release);
         Some((at, record))
     }
 
@@ -147,7 +148,7 @@ impl Ringbuf {
         }
         let (at, _) = self.reserve_at(data.len() as u64).ok_or(EAGAIN)?;
         self.ring.fill(at, data);
-        end(&self.ring, at, flags, End::Submit);
+        end(&self.ring, self.ring.header(at), at, flags, End::Submit);
         Ok(())
     }
 
@@ -173,10 +174,9 @@ impl Ringbuf {
     }
 }
 
-/// Ends the record at `pos` of `ring`, which the caller reserved, and wakes the consumer if it waits
-/// for just this one.
-pub fn end(ring: &Ring, pos: u64, flags: u64, how: End) {
-    let header = ring.header(pos);
+/// Ends the record at `pos` of `ring`, with that header, which the caller reserved, and wakes the
+/// consumer if it waits for just this one.
+pub(crate) fn end(ring: &Ring, header: &Header, pos: u64, flags: u64, how: End) {
     let mut len = header.len.load(Relaxed) & !BUSY;
     if how == End::Discard {
         len |= DISCARD;
@@ -241,7 +241,7 @@ mod tests {
                         };
                         let used: u64 = queue.iter().map(|(_, n, _)| n).sum();
                         let need = (size + 8).next_multiple_of(8);
-                        let got = r.reserve_at(size);
+                        let got = r.reserve_at(size).map(|(at, _)| at);
                         assert_eq!(got.is_some(), used + need < 4096, "{used} + {need}");
                         if let Some(at) = got {
                             let data = rng.bytes(size as usize);
@@ -258,8 +258,8 @@ mod tests {
                         let waits = r.ring.consumer().load(Relaxed) == at;
                         r.ring.wakes();
                         match discard {
-                            true => end(&r.ring, at, flags, End::Discard),
-                            false => end(&r.ring, at, flags, End::Submit),
+                            true => end(&r.ring, r.ring.header(at), at, flags, End::Discard),
+                            false => end(&r.ring, r.ring.header(at), at, flags, End::Submit),
                         }
                         slot.2 = Some((!discard).then_some(data));
                         let woken = flags & FORCE_WAKEUP != 0 || (waits && flags & NO_WAKEUP == 0);
@@ -300,7 +300,7 @@ mod tests {
                 };
                 r.ring.consumer().store(lie, Relaxed);
                 if rng.below(2) == 0 {
-                    if let Some(at) = r.reserve_at(rng.below(600)) {
+                    if let Some((at, _)) = r.reserve_at(rng.below(600)) {
                         let end = r.ring.producer().load(Relaxed);
                         for (a, e) in &open {
                             assert!(at >= *e && end - a <= 4096, "{at}..{end} over {a}..{e}");
@@ -309,7 +309,7 @@ mod tests {
                     }
                 } else if !open.is_empty() {
                     let (at, _) = open.swap_remove(rng.below(open.len() as u64) as usize);
-                    end(&r.ring, at, 0, End::Submit);
+                    end(&r.ring, r.ring.header(at), at, 0, End::Submit);
                 }
             }
         }

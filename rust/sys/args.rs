@@ -10,7 +10,7 @@
 //! the verifier went by.
 
 use super::bytes::{Bytes, Room};
-use super::ring::{Ring, RingRef};
+use super::ring::{Header, Ring, RingRef};
 use core::marker::PhantomData;
 use core::ops::Deref;
 use kernel::prelude::*;
@@ -112,9 +112,9 @@ impl RoomArg {
 pub(crate) struct RecordArg(usize, NotThreadSafe);
 
 impl RecordArg {
-    /// The ring, and the record's position in it.
+    /// The ring, the record's header, and its position.
     #[inline]
-    pub(crate) fn place(&self) -> (RingRef<'_>, u64) {
+    pub(crate) fn place(&self) -> (RingRef<'_>, &Header, u64) {
         // SAFETY: by the invariant.
         unsafe { Ring::of_record(self.0) }
     }

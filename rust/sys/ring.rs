@@ -3,6 +3,7 @@
 //! Memory of a ring buffer, which user space has mapped too: positions, and data that wraps round.
 
 use super::bytes::Bytes;
+use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -103,40 +104,27 @@ impl Ring {
         self.word(2, 16)
     }
 
-    /// Where position `pos`, a multiple of eight, is.
+    /// The same ring with its size at hand.
     #[inline(always)]
-    fn at(&self, pos: u64) -> NonNull<u8> {
-        let off = pos as usize & self.size().wrapping_sub(1) & !7;
-        // SAFETY: below the data's size, so within the ring.
-        unsafe { self.0.add((META * PAGE_SIZE).wrapping_add(off)) }
+    pub(crate) fn by_ref(&self) -> RingRef<'_> {
+        // INVARIANT: the ring lives as long as `self`.
+        RingRef {
+            ring: ManuallyDrop::new(Ring(self.0)),
+            mask: self.size().wrapping_sub(1),
+            life: PhantomData,
+        }
     }
 
     /// The header at position `pos`.
     #[inline(always)]
     pub(crate) fn header(&self, pos: u64) -> &Header {
-        // SAFETY: eight bytes at a multiple of eight within the data; all that is there is accessed
-        // by atomic operations, or belongs to one record that its writer has.
-        unsafe { self.at(pos).cast().as_ref() }
-    }
-
-    /// Makes the header at `pos` that of a record which can be found from it, with `len`; returns the
-    /// record's address.
-    #[inline(always)]
-    pub(crate) fn begin(&self, pos: u64, len: u32) -> usize {
-        let at = self.at(pos);
-        // SAFETY: as in `header`.
-        let header: &Header = unsafe { at.cast().as_ref() };
-        let at = at.as_ptr() as usize;
-        let page = at.wrapping_sub(self.0.as_ptr() as usize) / PAGE_SIZE;
-        header.page.store(page as u32, Relaxed);
-        header.len.store(len, Relaxed);
-        at.wrapping_add(HEADER)
+        self.by_ref().header(pos)
     }
 
     /// Address of the record whose header is at `pos`.
     #[inline]
     pub(crate) fn record(&self, pos: u64) -> usize {
-        (self.at(pos).as_ptr() as usize).wrapping_add(HEADER)
+        (self.by_ref().at(pos).as_ptr() as usize).wrapping_add(HEADER)
     }
 
     /// Writes the record at `pos`, which the caller reserved with that many bytes.
@@ -185,25 +173,29 @@ impl Ring {
         self.size().saturating_add(META * PAGE_SIZE)
     }
 
-    /// The ring of the record at `addr`, and the record's position.
+    /// The ring of the record at `addr`, the record's header and its position.
     ///
     /// # Safety
     ///
-    /// `addr` is what `record` gave for a position that was signed, and the ring lives during `'a`.
-    pub(super) unsafe fn of_record<'a>(addr: usize) -> (RingRef<'a>, u64) {
-        let header = addr.wrapping_sub(HEADER);
+    /// `addr` is what `begin` gave, and the ring lives during `'a`.
+    #[inline(always)]
+    pub(super) unsafe fn of_record<'a>(addr: usize) -> (RingRef<'a>, &'a Header, u64) {
+        let at = addr.wrapping_sub(HEADER);
         // SAFETY: a header is before the record, by the caller's promise.
-        let page = unsafe { (*(header as *const Header)).page.load(Relaxed) };
-        let base =
-            (header & !(PAGE_SIZE - 1)).wrapping_sub((page as usize).wrapping_mul(PAGE_SIZE));
+        let header = unsafe { &*(at as *const Header) };
+        let page = header.page.load(Relaxed) as usize;
+        let base = (at & !(PAGE_SIZE - 1)).wrapping_sub(page.wrapping_mul(PAGE_SIZE));
         let data = base.wrapping_add(META * PAGE_SIZE);
         // SAFETY: the page's number is counted from the ring's start, which is not NULL.
-        let ring = Ring(unsafe { NonNull::new_unchecked(base as *mut u8) });
-        let pos = header.wrapping_sub(data) as u64;
-        (
-            RingRef(ManuallyDrop::new(ring), core::marker::PhantomData),
-            pos,
-        )
+        let ring = ManuallyDrop::new(Ring(unsafe { NonNull::new_unchecked(base as *mut u8) }));
+        let mask = ring.size().wrapping_sub(1);
+        // INVARIANT: the ring lives during `'a`.
+        let ring = RingRef {
+            ring,
+            mask,
+            life: PhantomData,
+        };
+        (ring, header, at.wrapping_sub(data) as u64)
     }
 }
 
@@ -215,14 +207,52 @@ impl Drop for Ring {
     }
 }
 
-/// A ring that somebody else owns.
-pub(crate) struct RingRef<'a>(ManuallyDrop<Ring>, core::marker::PhantomData<&'a Ring>);
+/// A ring that somebody else owns, and what its positions are masked with.
+///
+/// # Invariants
+///
+/// The ring lives during `'a`; `mask` is its size less one.
+pub(crate) struct RingRef<'a> {
+    ring: ManuallyDrop<Ring>,
+    mask: usize,
+    life: PhantomData<&'a Ring>,
+}
+
+impl<'a> RingRef<'a> {
+    /// Where position `pos`, a multiple of eight, is.
+    #[inline(always)]
+    fn at(&self, pos: u64) -> NonNull<u8> {
+        let off = pos as usize & self.mask & !7;
+        // SAFETY: below the data's size, so within the ring.
+        unsafe { self.ring.0.add((META * PAGE_SIZE).wrapping_add(off)) }
+    }
+
+    /// The header at position `pos`.
+    #[inline(always)]
+    pub(crate) fn header(&self, pos: u64) -> &'a Header {
+        // SAFETY: eight bytes at a multiple of eight within the data, which is there during `'a`; all
+        // that is there is accessed by atomic operations, or belongs to one record that its writer has.
+        unsafe { self.at(pos).cast().as_ref() }
+    }
+
+    /// Makes the header at `pos` that of a record which can be found from it, with `len`; returns the
+    /// record's address.
+    #[inline(always)]
+    pub(crate) fn begin(&self, pos: u64, len: u32) -> usize {
+        let header = self.header(pos);
+        let at = core::ptr::from_ref(header) as usize;
+        let page = at.wrapping_sub(self.ring.0.as_ptr() as usize) / PAGE_SIZE;
+        header.page.store(page as u32, Relaxed);
+        header.len.store(len, Relaxed);
+        at.wrapping_add(HEADER)
+    }
+}
 
 impl core::ops::Deref for RingRef<'_> {
     type Target = Ring;
 
     #[inline(always)]
     fn deref(&self) -> &Ring {
-        &self.0
+        &self.ring
     }
 }

@@ -84,6 +84,11 @@ impl Ring {
         &self.headers[self.at(pos) / 8]
     }
 
+    /// The same ring.
+    pub fn by_ref(&self) -> &Self {
+        self
+    }
+
     /// Makes the header at `pos` that of a record, with `len`; returns what stands for its address.
     pub fn begin(&self, pos: u64, len: u32) -> usize {
         self.header(pos).len.store(len, Relaxed);
