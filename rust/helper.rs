@@ -304,6 +304,8 @@ helpers! {
     17 get_cgroup_classid(Ctx) -> Integer, [], TC, None;
     18 skb_vlan_push(Ctx, Anything, Anything) -> Integer, [Moves], TC, None;
     19 skb_vlan_pop(Ctx) -> Integer, [Moves], TC, None;
+    20 skb_get_tunnel_key(Ctx, MemWrite, Size, Anything) -> Integer, [], TC, None;
+    21 skb_set_tunnel_key(Ctx, MemRead, Size, Anything) -> Integer, [], TC, None;
     22 perf_event_read(ConstMap, Anything) -> Integer, [Gpl, NoBody], ALL, Perfmon, EVENTS;
     23 redirect(Anything, Anything) -> Integer, [], TC, None;
     24 get_route_realm(Ctx) -> Integer, [], TC, None;
@@ -313,6 +315,8 @@ helpers! {
     27 get_stackid(Ctx, ConstMap, Anything) -> Integer, [Gpl, NoBody], TRACING, None, STACKS;
     28 csum_diff(MemReadOrNull, SizeOrZero, MemReadOrNull, SizeOrZero, Anything) -> Integer,
         [Pkt], PACKET, None;
+    29 skb_get_tunnel_opt(Ctx, MemWrite, Size) -> Integer, [], TC, None;
+    30 skb_set_tunnel_opt(Ctx, MemRead, Size) -> Integer, [], TC, None;
     31 skb_change_proto(Ctx, Anything, Anything) -> Integer, [Moves], TC, None;
     32 skb_change_type(Ctx, Anything) -> Integer, [], TC, None;
     34 get_hash_recalc(Ctx) -> Integer, [], TC, None;
@@ -329,7 +333,9 @@ helpers! {
     48 set_hash(Ctx, Anything) -> Integer, [], TC, None;
     50 skb_adjust_room(Ctx, Anything, Anything, Anything) -> Integer, [Moves], TC, None;
     68 skb_load_bytes_relative(Ctx, Anything, MemWrite, Size, Anything) -> Integer, [], SKB, None;
+    79 skb_cgroup_id(Ctx) -> Integer, [], TC_CGROUP, None;
     80 get_current_cgroup_id() -> Integer, [], ALL, Bpf;
+    83 skb_ancestor_cgroup_id(Ctx, Anything) -> Integer, [], TC_CGROUP, None;
     87 map_push_elem(ConstMap, MapValue, Anything) -> Integer,
         [Pkt, Writes], ALL, None, PUSHED;
     88 map_pop_elem(ConstMap, MapValueOut) -> Integer, [Writes], ALL, None, QUEUES;
@@ -344,6 +350,7 @@ helpers! {
     117 send_signal_thread(Anything) -> Integer, [], ALL, Perfmon;
     118 jiffies64() -> Integer, [], ALL, Bpf;
     120 get_ns_current_pid_tgid(Anything, Anything, MemWrite, Size) -> Integer, [], ALL, None;
+    122 get_netns_cookie(Ctx) -> Integer, [], TC, None;
     123 get_current_ancestor_cgroup_id(Anything) -> Integer, [], ALL, Bpf;
     125 ktime_get_boot_ns() -> Integer, [], ALL, None;
     130 ringbuf_output(ConstMap, MemRead, SizeOrZero, Anything) -> Integer,

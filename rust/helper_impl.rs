@@ -48,10 +48,14 @@ bodies! {
     17 new1 packet::get_cgroup_classid;
     18 new3 packet::skb_vlan_push;
     19 new1 packet::skb_vlan_pop;
+    20 new3 packet::skb_get_tunnel_key;
+    21 new3 packet::skb_set_tunnel_key;
     23 new2 packet::redirect;
     24 new1 packet::get_route_realm;
     26 new3 skb::skb_load_bytes;
     28 new3 packet::csum_diff;
+    29 new2 packet::skb_get_tunnel_opt;
+    30 new2 packet::skb_set_tunnel_opt;
     31 new3 packet::skb_change_proto;
     32 new2 packet::skb_change_type;
     34 new1 packet::get_hash_recalc;
@@ -68,7 +72,9 @@ bodies! {
     48 new2 packet::set_hash;
     50 new4 packet::skb_adjust_room;
     68 new4 packet::skb_load_bytes_relative;
+    79 new1 packet::skb_cgroup_id;
     80 new0 base::get_current_cgroup_id;
+    83 new2 packet::skb_ancestor_cgroup_id;
     87 new3 map::map_push_elem;
     88 new2 map::map_pop_elem;
     89 new2 map::map_peek_elem;
@@ -81,6 +87,7 @@ bodies! {
     117 new1 base::send_signal_thread;
     118 new0 base::jiffies64;
     120 new3 base::get_ns_current_pid_tgid;
+    122 new1 packet::get_netns_cookie;
     123 new1 base::get_current_ancestor_cgroup_id;
     125 new0 base::ktime_get_boot_ns;
     130 new3 ringbuf::ringbuf_output;

@@ -48,6 +48,7 @@ struct Oxbpf {
     _pins: sys::pinfs::Registration,
     _given: sys::perf::Given,
     _signals: sys::task::Signals,
+    _tunnels: sys::packet::Tunnels,
     _releases: sys::shared::Releases,
     _exec: sys::exec::Areas,
 }
@@ -71,6 +72,7 @@ impl kernel::Module for Oxbpf {
             _pins: pins,
             _given: sys::perf::Given::start(),
             _signals: signals,
+            _tunnels: sys::packet::Tunnels::start(),
             _releases: releases,
             _exec: exec,
         })

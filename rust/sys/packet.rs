@@ -117,4 +117,44 @@ unsafe extern "C" {
     /// `clone_redirect(skb, ifindex, flags)`
     #[link_name = "oxbpf_clone_redirect"]
     pub(crate) safe fn clone_redirect(skb: Skb, ifindex: u64, flags: u64) -> u64;
+    /// `skb_get_tunnel_key(skb, key, size, flags)`
+    #[link_name = "oxbpf_skb_get_tunnel_key"]
+    pub(crate) safe fn skb_get_tunnel_key(skb: Skb, key: WriteArg, flags: u64) -> u64;
+    /// `skb_set_tunnel_key(skb, key, size, flags)`
+    #[link_name = "oxbpf_skb_set_tunnel_key"]
+    pub(crate) safe fn skb_set_tunnel_key(skb: Skb, key: ReadArg, flags: u64) -> u64;
+    /// `skb_get_tunnel_opt(skb, opt, size)`
+    #[link_name = "oxbpf_skb_get_tunnel_opt"]
+    pub(crate) safe fn skb_get_tunnel_opt(skb: Skb, opt: WriteArg) -> u64;
+    /// `skb_set_tunnel_opt(skb, opt, size)`
+    #[link_name = "oxbpf_skb_set_tunnel_opt"]
+    pub(crate) safe fn skb_set_tunnel_opt(skb: Skb, opt: ReadArg) -> u64;
+    /// `skb_cgroup_id(skb)`
+    #[link_name = "oxbpf_skb_cgroup_id"]
+    pub(crate) safe fn skb_cgroup_id(skb: Skb) -> u64;
+    /// `skb_ancestor_cgroup_id(skb, level)`
+    #[link_name = "oxbpf_skb_ancestor_cgroup_id"]
+    pub(crate) safe fn skb_ancestor_cgroup_id(skb: Skb, level: u64) -> u64;
+    /// `get_netns_cookie(skb)`
+    #[link_name = "oxbpf_get_netns_cookie"]
+    pub(crate) safe fn get_netns_cookie(skb: Skb) -> u64;
+
+    fn oxbpf_tunnel_exit();
+}
+
+/// While it lives, programs can say which tunnel a packet shall go through.
+pub(crate) struct Tunnels(());
+
+impl Tunnels {
+    /// Once, when the module is loaded.
+    pub(crate) fn start() -> Self {
+        Tunnels(())
+    }
+}
+
+impl Drop for Tunnels {
+    fn drop(&mut self) {
+        // SAFETY: the module goes, so that nobody runs programs any more.
+        unsafe { oxbpf_tunnel_exit() };
+    }
 }

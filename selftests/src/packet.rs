@@ -477,6 +477,39 @@ fn in_tree_has(both: &Both, helper: i32) -> bool {
     both.theirs.prog_load(&spec).is_ok()
 }
 
+/// A key in each of the lengths that it had, set and got back with flags; and options.
+fn tunnels(s: &mut Suite, both: &Both) {
+    let sizes = [1, 8, 22, 24, 28, 40, 44, 48];
+    let mut all = vec![];
+    for size in sizes {
+        for flags in [0u64, 1, 2, 4, 8, 16, 32, 0x1f] {
+            // get with nothing set; what was set, got in full and by another family
+            all.push(vec![on(20, &[Mem(size), Num(flags)])]);
+            let set = on(21, &[Mem(size), Num(flags)]);
+            all.push(vec![set.clone(), on(20, &[Mem(44), Num(flags & 1)])]);
+            all.push(vec![set.clone(), on(20, &[Mem(44), Num((flags & 1) | 16)])]);
+            all.push(vec![set, on(20, &[Mem(44), Num(!flags & 1)])]);
+        }
+        let set = on(21, &[Mem(22), Num(1)]);
+        all.push(vec![set, on(20, &[Mem(size), Num(1)])]);
+        let set = on(21, &[Mem(22), Num(0)]);
+        all.push(vec![set, on(20, &[Mem(size), Num(0)])]);
+    }
+    helper(s, both, "tunnel keys", false, all);
+    let mut all = vec![vec![on(30, &[Mem(8)])], vec![on(29, &[Mem(8)])]];
+    for size in [3, 4, 8, 64, 252] {
+        let key = on(21, &[Mem(22), Num(0)]);
+        let set = on(30, &[Mem(size)]);
+        all.push(vec![key.clone(), on(29, &[Mem(size)])]);
+        for room in [4, 8, 64] {
+            all.push(vec![key.clone(), set.clone(), on(29, &[Mem(room)])]);
+        }
+        // Another key has no options yet.
+        all.push(vec![key.clone(), set, key, on(29, &[Mem(64)])]);
+    }
+    helper(s, both, "tunnel options", false, all);
+}
+
 fn facts(s: &mut Suite, both: &Both) {
     for (name, id) in [
         ("get_cgroup_classid", 17),
@@ -486,6 +519,8 @@ fn facts(s: &mut Suite, both: &Both) {
         ("get_socket_uid", 47),
         ("skb_ecn_set_ce", 97),
         ("skb_cgroup_classid", 151),
+        ("skb_cgroup_id", 79),
+        ("get_netns_cookie", 122),
     ] {
         // In-tree has it with CGROUP_NET_CLASSID only.
         if id == 151 && !in_tree_has(both, id) {
@@ -512,6 +547,10 @@ fn facts(s: &mut Suite, both: &Both) {
             ],
         ],
     );
+    let level = [0, 1, 2, 100, -1i64 as u64].map(Num);
+    let all = product(83, &[&level]);
+    helper(s, both, "skb_ancestor_cgroup_id", false, all);
+    tunnels(s, both);
     let stamp = [0, 1, 1 << 40].map(Num);
     helper(
         s,
