@@ -34,6 +34,7 @@ impl Env for OneHash {
             wronly_prog: false,
             frozen: false,
             direct_value: false,
+            any_size: false,
         })
     }
 
