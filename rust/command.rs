@@ -9,12 +9,14 @@ use kernel::prelude::*;
 
 mod batch;
 mod bind;
+mod btf;
 pub(crate) mod debug;
 pub(crate) mod errno;
 mod id;
 mod info;
 pub(crate) mod link;
 mod load;
+mod log;
 mod map;
 mod pin;
 mod stats;
@@ -133,8 +135,11 @@ commands! {
     14 MAP_GET_FD_BY_ID   12  id::check_map_open, Some(Cap::SysAdmin), id::map_fd;
     15 OBJ_GET_INFO_BY_FD 16  any,                None,                info::info;
     17 RAW_TRACEPOINT_OPEN 24 any,              None,                link::raw_tracepoint;
+    18 BTF_LOAD           40  btf::check,          Some(Cap::Bpf),      btf::load;
+    19 BTF_GET_FD_BY_ID   16  id::check_btf_open,  Some(Cap::SysAdmin), id::btf_fd;
     21 MAP_LOOKUP_AND_DELETE_ELEM 32 map::check_take, None,            map::take;
     22 MAP_FREEZE         4   any,                None,                map::freeze;
+    23 BTF_GET_NEXT_ID    8   id::check_start,     Some(Cap::SysAdmin), id::next_btf;
     24 MAP_LOOKUP_BATCH   56  any,                None,                batch::lookup;
     25 MAP_LOOKUP_AND_DELETE_BATCH 56 any,        None,                batch::take;
     26 MAP_UPDATE_BATCH   56  any,                None,                batch::update;

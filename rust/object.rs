@@ -2,10 +2,12 @@
 
 //! Maps as objects: what a descriptor, a program and a number refer to.
 
+pub(crate) mod btf;
 pub(crate) mod held;
 pub(crate) mod inner;
 pub(crate) mod slots;
 
+use self::btf::MapTypes;
 use crate::map::spec::RDONLY_PROG;
 use crate::map::{Map, MapSpec, Memory};
 use crate::sys::anon::{FileObject, Mode};
@@ -28,6 +30,8 @@ pub(crate) struct MapObject {
     held: Option<HeldBy>,
     /// It is or was in a map of maps.
     inner: Atomic<bool>,
+    /// What user space says that its keys and values are.
+    types: Option<MapTypes>,
 }
 
 /// User space writes no more.
@@ -53,7 +57,11 @@ impl MapObject {
     /// # Errors
     ///
     /// `ENOMEM`, `E2BIG`; `EINVAL` for a map of maps without a template.
-    pub(crate) fn new(spec: &MapSpec, template: Option<Template>) -> Result<Shared<Self>> {
+    pub(crate) fn new(
+        spec: &MapSpec,
+        template: Option<Template>,
+        types: Option<MapTypes>,
+    ) -> Result<Shared<Self>> {
         let map = Map::new(spec)?;
         let held = HeldBy::new(spec, template)?;
         Shared::new(MapObject {
@@ -62,6 +70,7 @@ impl MapObject {
             users: Atomic::new(0),
             held,
             inner: Atomic::new(false),
+            types,
         })
     }
 
@@ -75,6 +84,11 @@ impl MapObject {
     /// The map itself, whose address is what programs pass.
     pub(crate) fn map(&self) -> &Map {
         &self.map
+    }
+
+    /// What its keys and values are, if user space said so.
+    pub(crate) fn types(&self) -> Option<&MapTypes> {
+        self.types.as_ref()
     }
 
     /// The flags that belong to the map, and not to how one descriptor of it was opened.

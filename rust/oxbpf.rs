@@ -10,6 +10,8 @@ pub mod isa;
 pub mod ctx;
 pub mod helper;
 
+pub mod btf;
+
 pub mod verifier;
 
 pub mod format;

@@ -2,8 +2,9 @@
 
 //! Commands that walk the objects by number.
 
-use super::Attr;
+use super::{foreign_fd, Attr};
 use crate::link::{Link, LinkFile};
+use crate::object::btf::{BtfFile, BtfObject};
 use crate::object::{MapFile, MapObject};
 use crate::prog::{Prog, ProgFile};
 use crate::sys::anon::{self, Mode};
@@ -17,7 +18,11 @@ struct IdAttr {
     id: u32,
     next_id: u32,
     open_flags: u32,
+    token_fd: u32,
 }
+
+/// `BPF_F_TOKEN_FD`
+const TOKEN_FD: u32 = 1 << 16;
 
 /// Byte of the attr where GET_NEXT_ID answers.
 const NEXT_ID: u64 = 4;
@@ -38,6 +43,16 @@ pub(super) fn check_map_open(attr: &Attr) -> Result {
         return Err(EINVAL);
     }
     Ok(())
+}
+
+/// BTF_GET_FD_BY_ID: there are no tokens.
+pub(super) fn check_btf_open(attr: &Attr) -> Result {
+    let fields: IdAttr = attr.view()?;
+    match fields.open_flags {
+        0 => Ok(()),
+        TOKEN_FD => Err(foreign_fd(fields.token_fd)),
+        _ => Err(EINVAL),
+    }
 }
 
 fn next<T: Object>(attr: &Attr) -> Result<i32> {
@@ -63,6 +78,11 @@ pub(super) fn next_link(attr: &Attr) -> Result<i32> {
     next::<Link>(attr)
 }
 
+/// BTF_GET_NEXT_ID
+pub(super) fn next_btf(attr: &Attr) -> Result<i32> {
+    next::<BtfObject>(attr)
+}
+
 fn by_id<T: Object>(attr: &Attr) -> Result<Shared<T>> {
     let fields: IdAttr = attr.view()?;
     Shared::by_id(fields.id).ok_or(ENOENT)
@@ -83,4 +103,9 @@ pub(super) fn map_fd(attr: &Attr) -> Result<i32> {
 /// LINK_GET_FD_BY_ID
 pub(super) fn link_fd(attr: &Attr) -> Result<i32> {
     anon::install(LinkFile::new(by_id(attr)?), Mode::ReadOnly)
+}
+
+/// BTF_GET_FD_BY_ID
+pub(super) fn btf_fd(attr: &Attr) -> Result<i32> {
+    anon::install(BtfFile::new(by_id(attr)?), Mode::ReadOnly)
 }

@@ -8,6 +8,7 @@ use crate::abi::ProgType;
 use crate::attach::kprobe::Kprobe;
 use crate::attach::perf::Perf;
 use crate::link::{fd_type, Attachment, LinkFile};
+use crate::object::btf::BtfFile;
 use crate::object::MapFile;
 use crate::prog::{ProgFile, TAG_SIZE};
 use crate::sys::anon::{AnyFile, FdError};
@@ -113,6 +114,18 @@ struct LinkInfo {
     _rest: [u8; 16],
 }
 
+/// `struct bpf_btf_info`
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, zerocopy_derive::Immutable)]
+struct BtfInfo {
+    btf: u64,
+    btf_size: u32,
+    id: u32,
+    name: u64,
+    name_len: u32,
+    kernel_btf: u32,
+}
+
 const _: () = {
     assert!(size_of::<MapInfo>() == 104);
     assert!(size_of::<ProgInfo>() == 232);
@@ -151,6 +164,8 @@ pub(super) fn info(attr: &Attr) -> Result<i32> {
         prog_info(attr, &a, &file, prog)
     } else if let Some(link) = file.as_ref::<LinkFile>() {
         link_info(attr, &a, &file, link)
+    } else if let Some(btf) = file.as_ref::<BtfFile>() {
+        btf_info(attr, &a, btf)
     } else {
         Err(EINVAL)
     }
@@ -172,6 +187,9 @@ fn map_info(attr: &Attr, a: &InfoAttr, file: &MapFile) -> Result<i32> {
         map_flags: map.flags(),
         name: spec.name,
         map_extra: spec.extra,
+        btf_id: map.types().map_or(0, |types| types.btf.id()),
+        btf_key_type_id: map.types().map_or(0, |types| types.key),
+        btf_value_type_id: map.types().map_or(0, |types| types.value),
         ..info
     };
     // No map here has a digest.
@@ -179,6 +197,28 @@ fn map_info(attr: &Attr, a: &InfoAttr, file: &MapFile) -> Result<i32> {
         return Err(EINVAL);
     }
     info._pad = pad;
+    write_info(attr, a, info.as_bytes(), len)
+}
+
+fn btf_info(attr: &Attr, a: &InfoAttr, file: &BtfFile) -> Result<i32> {
+    const SIZE: usize = size_of::<BtfInfo>();
+    let (mut info, len) = read_info::<BtfInfo, SIZE>(a, SIZE)?;
+    let object = file.object();
+    let data = object.btf().data();
+    info.id = object.id();
+    let part = data.get(..wanted(info.btf_size, data.len()));
+    User::new(info.btf).write(part.unwrap_or(&[]))?;
+    info.btf_size = data.len() as u32;
+    info.kernel_btf = 0;
+    let name = User::new(info.name);
+    if name.is_null() != (info.name_len == 0) {
+        return Err(EINVAL);
+    }
+    info.name_len = 0;
+    // What user space loads has no name.
+    if !name.is_null() {
+        name.write(&[0])?;
+    }
     write_info(attr, a, info.as_bytes(), len)
 }
 

@@ -3,6 +3,7 @@
 //! PROG_LOAD: checks who asks, verifies, and makes the program.
 
 use super::errno::eproto;
+use super::log::LogAttr;
 use super::{object_name, Attr};
 use crate::abi::{ProgType, COMPLEXITY_LIMIT_INSNS, MAX_USED_MAPS};
 use crate::attach;
@@ -15,7 +16,7 @@ use crate::sys::cpus;
 use crate::sys::cred::{self, Cap, Uid};
 use crate::sys::shared::Shared;
 use crate::sys::user::User;
-use crate::verifier::log::{self, Log};
+use crate::verifier::log::Log;
 use crate::verifier::{verify, Env, MapFacts, Options, VerifiedProg};
 use kernel::prelude::*;
 
@@ -56,8 +57,6 @@ struct LoadAttr {
     keyring_id: i32,
 }
 
-const LOG_TRUE_SIZE: usize = core::mem::offset_of!(LoadAttr, log_true_size);
-
 const STRICT_ALIGNMENT: u32 = 1 << 0;
 const ANY_ALIGNMENT: u32 = 1 << 1;
 const TEST_STATE_FREQ: u32 = 1 << 3;
@@ -83,17 +82,15 @@ const NET_ADMIN_TYPES: &[u32] = &[
 /// Types that need CAP_PERFMON too.
 const PERFMON_TYPES: &[u32] = &[2, 5, 7, 17, 24, 26, 27, 28, 29];
 
-/// The log's fields make sense together.
-fn check_log(a: &LoadAttr) -> Result {
-    let buffer = a.log_buf != 0;
-    if buffer != (a.log_size != 0)
-        || (buffer && a.log_level == 0)
-        || a.log_level & !log::MASK != 0
-        || a.log_size > u32::MAX >> 2
-    {
-        return Err(EINVAL);
+impl LoadAttr {
+    fn log(&self) -> LogAttr {
+        LogAttr {
+            level: self.log_level,
+            size: self.log_size,
+            buf: self.log_buf,
+            true_size_at: core::mem::offset_of!(LoadAttr, log_true_size),
+        }
     }
-    Ok(())
 }
 
 /// May the current task load such a program?
@@ -256,33 +253,6 @@ impl Env for LoadEnv {
     }
 }
 
-/// Hands the log to user space.
-///
-/// # Errors
-///
-/// `EFAULT`, `ENOSPC` when it did not fit; both replace the verdict.
-fn finish_log(attr: &Attr, a: &LoadAttr, log: &Log) -> Result {
-    let mut result = log.status();
-    if a.log_buf != 0 && log.true_size() != 0 {
-        let (first, second) = log.text();
-        let user = User::new(a.log_buf);
-        let at = first.len() as u64;
-        let end = at.wrapping_add(second.len() as u64);
-        let written = user
-            .write(first)
-            .and_then(|()| user.add(at).write(second))
-            .and_then(|()| user.add(end).write(&[0]));
-        if written.is_err() {
-            result = Err(EFAULT);
-        }
-    }
-    if attr.reaches(LOG_TRUE_SIZE.wrapping_add(4)) {
-        let size = if log.on() { log.true_size() } else { 0 };
-        attr.answer(LOG_TRUE_SIZE as u64, &size.to_ne_bytes())?;
-    }
-    result
-}
-
 /// Checks the program, with an explanation in `log`.
 fn check(
     a: &LoadAttr,
@@ -307,7 +277,7 @@ fn check(
 /// PROG_LOAD
 pub(super) fn load(attr: &Attr) -> Result<i32> {
     let a: LoadAttr = attr.view()?;
-    check_log(&a)?;
+    a.log().check()?;
     if a.prog_flags & !FLAGS != 0 {
         return Err(EINVAL);
     }
@@ -340,9 +310,9 @@ pub(super) fn load(attr: &Attr) -> Result<i32> {
         maps: KVec::new(),
         fd_array: User::new(a.fd_array),
     };
-    let mut log = Log::new(a.log_level, a.log_size);
+    let mut log = a.log().start();
     let verdict = check(&a, &insns, &options, &mut env, &mut log);
-    finish_log(attr, &a, &log)?;
+    a.log().finish(attr, &log)?;
     let prog = prog::Prog::new(prog::Source {
         ty: prog_type,
         gpl,

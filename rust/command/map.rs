@@ -5,6 +5,7 @@
 use super::{foreign_fd, object_name, Attr};
 use crate::abi::MapType;
 use crate::map::{MapSpec, F_CPU, F_LOCK};
+use crate::object::btf::{BtfFile, MapTypes};
 use crate::object::inner::Template;
 use crate::object::{MapFile, MapObject};
 use crate::sys::anon::{self, FileRef};
@@ -80,11 +81,17 @@ pub(super) fn create(attr: &Attr) -> Result<i32> {
         }
         false => None,
     };
-    let map = MapObject::new(&spec, template)?;
     object_name(&a.map_name)?;
-    if a.btf_key_type_id != 0 || a.btf_value_type_id != 0 {
-        return Err(foreign_fd(a.btf_fd));
-    }
+    let types = match a.btf_value_type_id {
+        0 => None,
+        value => {
+            let file = FileRef::<BtfFile>::get(a.btf_fd)?;
+            let capable = Cap::Bpf.held();
+            let types = MapTypes::new(file.object(), a.btf_key_type_id, value, &spec, capable)?;
+            Some(types)
+        }
+    };
+    let map = MapObject::new(&spec, template, types)?;
     // Maps for one program only are not there.
     if a.excl_prog_hash != 0 || a.excl_prog_hash_size != 0 {
         return Err(EINVAL);

@@ -16,7 +16,7 @@ void oxbpf_release_exit(void);
 void oxbpf_release_flush(void);
 void oxbpf_release_queue(struct work_struct *work, work_func_t func);
 
-#define OXBPF_KINDS	3
+#define OXBPF_KINDS	4
 
 struct oxbpf_ids {
 	struct xarray objects;
@@ -29,6 +29,7 @@ struct oxbpf_ids {
 
 static struct oxbpf_ids oxbpf_ids[OXBPF_KINDS] = {
 	OXBPF_IDS_INIT(0), OXBPF_IDS_INIT(1), OXBPF_IDS_INIT(2),
+	OXBPF_IDS_INIT(3),
 };
 
 static struct workqueue_struct *oxbpf_wq;

@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     Prog = 1,
     /// Links.
     Link = 2,
+    /// Type information.
+    Btf = 3,
 }
 
 /// What happens when the last reference goes.

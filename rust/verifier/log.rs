@@ -74,6 +74,16 @@ impl Log {
         }
     }
 
+    /// Bytes of a name or a source line that are shown at most, as bpf(2) cuts them.
+    pub const MAX_PIECE: usize = 1023;
+
+    /// Writes bytes that need not be text, as many as [`Log::MAX_PIECE`].
+    pub fn put_bytes(&mut self, bytes: &[u8]) {
+        if self.level != 0 {
+            self.append(bytes.get(..Self::MAX_PIECE).unwrap_or(bytes));
+        }
+    }
+
     /// Writes text and ends the line.
     pub fn line(&mut self, text: fmt::Arguments<'_>) {
         self.put(text);
@@ -138,6 +148,19 @@ impl Log {
         }
     }
 
+    /// Adds `bytes` at the end.
+    fn append(&mut self, bytes: &[u8]) {
+        // A reset may have left `end` before the ring's filled part, never behind it, except when
+        // a fixed log is full; then nothing is stored.
+        self.store(bytes);
+        self.end = self.end.saturating_add(bytes.len() as u64);
+        let with_nul = self.end.saturating_add(1);
+        self.len_max = self.len_max.max(with_nul);
+        if self.level & FIXED == 0 {
+            self.start = self.start.max(with_nul.saturating_sub(self.size));
+        }
+    }
+
     /// Stores `bytes` in the ring at position `end`.
     fn store(&mut self, mut bytes: &[u8]) {
         if self.size == 0 || self.no_memory {
@@ -171,17 +194,8 @@ impl Log {
 
 impl fmt::Write for Log {
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        if self.level == 0 {
-            return Ok(());
-        }
-        // A reset may have left `end` before the ring's filled part, never behind it, except when
-        // a fixed log is full; then nothing is stored.
-        self.store(s.as_bytes());
-        self.end = self.end.saturating_add(s.len() as u64);
-        let with_nul = self.end.saturating_add(1);
-        self.len_max = self.len_max.max(with_nul);
-        if self.level & FIXED == 0 {
-            self.start = self.start.max(with_nul.saturating_sub(self.size));
+        if self.level != 0 {
+            self.append(s.as_bytes());
         }
         Ok(())
     }

@@ -40,6 +40,7 @@ const COMMANDS: &[(&str, u32, usize)] = &[
     ("MAP_DELETE_BATCH", cmd::MAP_DELETE_BATCH, 56),
     ("LINK_UPDATE", cmd::LINK_UPDATE, 16),
     ("LINK_DETACH", cmd::LINK_DETACH, 4),
+    ("BTF_LOAD", cmd::BTF_LOAD, 40),
     ("PROG_BIND_MAP", cmd::PROG_BIND_MAP, 12),
 ];
 
@@ -185,4 +186,6 @@ const EXTRA: &[u32] = &[
     cmd::LINK_GET_FD_BY_ID,
     cmd::LINK_GET_NEXT_ID,
     cmd::ENABLE_STATS,
+    cmd::BTF_GET_FD_BY_ID,
+    cmd::BTF_GET_NEXT_ID,
 ];

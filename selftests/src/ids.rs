@@ -18,7 +18,7 @@ struct Family {
     id: usize,
 }
 
-const FAMILIES: [Family; 3] = [
+const FAMILIES: [Family; 4] = [
     Family {
         name: "program",
         next: cmd::PROG_GET_NEXT_ID,
@@ -37,6 +37,12 @@ const FAMILIES: [Family; 3] = [
         open: cmd::LINK_GET_FD_BY_ID,
         id: 4,
     },
+    Family {
+        name: "BTF",
+        next: cmd::BTF_GET_NEXT_ID,
+        open: cmd::BTF_GET_FD_BY_ID,
+        id: 12,
+    },
 ];
 
 /// One object of each family, twice.
@@ -44,6 +50,7 @@ struct Objects {
     progs: [Prog; 2],
     maps: [Map; 2],
     links: [Link; 2],
+    types: [OwnedFd; 2],
 }
 
 impl Objects {
@@ -63,11 +70,13 @@ impl Objects {
             p.attach_kprobes(&["vfs_open"], 0)
                 .map_err(|e| format!("attach: {e}"))
         };
+        let types = || crate::btf::load(b, &crate::btf::small()).map_err(|e| format!("BTF: {e}"));
         let links = [link(&progs[0])?, link(&progs[1])?];
         Ok(Objects {
             progs,
             maps: [map()?, map()?],
             links,
+            types: [types()?, types()?],
         })
     }
 
@@ -75,6 +84,7 @@ impl Objects {
         match family {
             0 => [0, 1].map(|i| self.progs[i].as_fd().as_raw_fd()),
             1 => [0, 1].map(|i| self.maps[i].as_fd().as_raw_fd()),
+            3 => [0, 1].map(|i| self.types[i].as_raw_fd()),
             _ => [0, 1].map(|i| self.links[i].as_fd().as_raw_fd()),
         }
     }
@@ -148,7 +158,7 @@ fn malformed(b: &Bpf, family: usize) -> Vec<String> {
         out.push(format!("open {id:#x}: {:?}", open(b, f, id, 0).map(drop)));
     }
     out.push(format!("open 0: {:?}", open(b, f, 0, 0).map(drop)));
-    let open_end = if family == 1 { 12 } else { 4 };
+    let open_end = [4, 12, 4, 16][family];
     for (number, end) in [(f.next, 8), (f.open, open_end)] {
         for size in [0, 1, 4, end, end + 1, 168, 4096] {
             let mut a = Attr::new(size);

@@ -11,6 +11,7 @@
 
 mod batch;
 mod both;
+mod btf;
 mod caps;
 mod errno;
 mod faults;
@@ -57,6 +58,7 @@ const SUITES: &[Entry] = &[
     ("batch", batch::suite),
     ("inner", inner::suite),
     ("ids", ids::suite),
+    ("btf", btf::suite),
     ("mapped", mapped::suite),
     ("ringbuf", ringbuf::suite),
     ("pin", pin::suite),

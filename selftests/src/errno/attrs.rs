@@ -74,7 +74,7 @@ pub fn bad_fds(c: &mut Cases) {
     ];
     for (what, fd) in fds {
         for (name, number, _) in COMMANDS.iter().copied() {
-            if matches!(number, cmd::MAP_CREATE | cmd::PROG_LOAD) {
+            if matches!(number, cmd::MAP_CREATE | cmd::PROG_LOAD | cmd::BTF_LOAD) {
                 continue;
             }
             let right = match number {

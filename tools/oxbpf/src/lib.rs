@@ -64,6 +64,12 @@ pub mod cmd {
     pub const MAP_GET_FD_BY_ID: u32 = 14;
     /// Information about an object.
     pub const OBJ_GET_INFO_BY_FD: u32 = 15;
+    /// Loads type information.
+    pub const BTF_LOAD: u32 = 18;
+    /// A descriptor of type information by id.
+    pub const BTF_GET_FD_BY_ID: u32 = 19;
+    /// The next id of type information.
+    pub const BTF_GET_NEXT_ID: u32 = 23;
     /// `MAP_LOOKUP_AND_DELETE_ELEM`
     pub const RAW_TRACEPOINT_OPEN: u32 = 17;
     /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`
