@@ -401,12 +401,12 @@ impl Btf {
 
     /// The string at `offset`, without its end.
     pub fn string(&self, offset: u32) -> Option<&[u8]> {
-        self.text(offset, usize::MAX)
+        self.prefix(offset, usize::MAX)
     }
 
     /// The first bytes of the string at `offset`, `max` at most. Names can overlap and be long, so
     /// whoever looks at many says how much of each is of interest.
-    fn text(&self, offset: u32, max: usize) -> Option<&[u8]> {
+    pub fn prefix(&self, offset: u32, max: usize) -> Option<&[u8]> {
         let strings = self.data.get(self.strings.clone())?;
         let text = strings.get(offset as usize..).filter(|s| !s.is_empty())?;
         let text = text.get(..max).unwrap_or(text);
@@ -416,12 +416,17 @@ impl Btf {
 
     /// The string at `offset` is `name`.
     fn is_named(&self, offset: u32, name: &[u8]) -> bool {
-        self.text(offset, name.len().saturating_add(1)) == Some(name)
+        self.prefix(offset, name.len().saturating_add(1)) == Some(name)
+    }
+
+    /// There is a string at `offset`.
+    pub fn has_string(&self, offset: u32) -> bool {
+        (offset as usize) < self.strings.len()
     }
 
     /// There is a string at `offset`, and it is not empty.
     fn has_text(&self, offset: u32) -> bool {
-        self.text(offset, 1).is_some_and(|text| !text.is_empty())
+        self.prefix(offset, 1).is_some_and(|text| !text.is_empty())
     }
 
     /// The name at `offset`, as it is printed.
@@ -429,7 +434,7 @@ impl Btf {
         match offset {
             0 => b"(anon)",
             _ => self
-                .text(offset, Log::MAX_PIECE)
+                .prefix(offset, Log::MAX_PIECE)
                 .unwrap_or(b"(invalid-name-offset)"),
         }
     }
@@ -439,7 +444,7 @@ impl Btf {
     }
 
     fn is_identifier(&self, offset: u32) -> bool {
-        let Some(name) = self.text(offset, NAME_LEN + 1) else {
+        let Some(name) = self.prefix(offset, NAME_LEN + 1) else {
             return false;
         };
         !name.is_empty()
@@ -452,7 +457,7 @@ impl Btf {
 
     /// Names of sections: any character that can be printed.
     fn is_section_name(&self, offset: u32) -> bool {
-        self.text(offset, NAME_LEN + 1).is_some_and(|name| {
+        self.prefix(offset, NAME_LEN + 1).is_some_and(|name| {
             !name.is_empty()
                 && name.len() <= NAME_LEN
                 && name.iter().all(|c| matches!(c, 0x20..=0x7e | 0xa0..=0xff))

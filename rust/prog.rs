@@ -9,6 +9,7 @@ pub(crate) mod stats;
 use crate::abi::ProgType;
 use crate::isa::encode::{encode, wire_imm64, RawImm64};
 use crate::isa::{Imm64, RawInsn};
+use crate::object::btf::BtfObject;
 use crate::object::MapObject;
 use crate::sys::anon::FileObject;
 use crate::sys::context::RunGuard;
@@ -71,6 +72,10 @@ pub(crate) struct Aux {
     bound: Pin<KBox<Mutex<KVec<Shared<MapObject>>>>>,
     /// Its instructions as they came out of the verifier, maps by number.
     pub(crate) xlated: KVVec<RawInsn>,
+    /// Its type information, if the load gave any.
+    pub(crate) btf: Option<Shared<BtfObject>>,
+    /// Its functions and source lines, as `xlated` has them.
+    pub(crate) source: crate::verifier::source::Source,
 }
 
 impl Object for Prog {
@@ -130,6 +135,7 @@ pub(crate) struct Source {
     pub(crate) tag: [u8; TAG_SIZE],
     pub(crate) verified: VerifiedProg,
     pub(crate) maps: KVec<Shared<MapObject>>,
+    pub(crate) btf: Option<Shared<BtfObject>>,
 }
 
 impl Prog {
@@ -139,7 +145,7 @@ impl Prog {
     ///
     /// `ENOMEM`; `ENOTSUPP` when it must be compiled and cannot; `EINVAL` when it uses an array of
     /// other programs, or makes tail calls in subprograms and is not compiled.
-    pub(crate) fn new(source: Source) -> Result<Shared<Self>> {
+    pub(crate) fn new(mut source: Source) -> Result<Shared<Self>> {
         let xlated = xlate(&source.verified, &source.maps)?;
         let subprog_tags = subprog_tags(&source, &xlated)?;
         let aux = Aux {
@@ -155,8 +161,10 @@ impl Prog {
             maps: source.maps,
             bound: KBox::pin_init(new_mutex!(KVec::new()), GFP_KERNEL_ACCOUNT)?,
             xlated,
+            btf: source.btf,
+            source: source.verified.take_source(),
         };
-        let mut engine = Engine::new(source.verified, &aux.maps)?;
+        let mut engine = Engine::new(source.verified, &aux)?;
         engine.publish(&aux.name, &aux.subprog_tags)?;
         let patches = engine.take_patches();
         let stats = Stats::new()?;

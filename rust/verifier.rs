@@ -11,6 +11,7 @@ mod error;
 mod cfg;
 mod liveness;
 mod resolve;
+pub mod source;
 mod subprog;
 
 // Simulation.
@@ -27,6 +28,7 @@ pub mod watch;
 mod fixup;
 
 use crate::abi::{MapType, ProgType};
+use crate::btf::Btf;
 use crate::helper::Caps;
 use crate::isa::code::Code;
 use crate::isa::{Insn, RawInsn};
@@ -35,6 +37,7 @@ use explore::{Figures, Proved, Verifier};
 use kernel::prelude::*;
 use liveness::Liveness;
 use log::Log;
+use source::Source;
 use subprog::Subprogs;
 
 /// What the verifier needs to know of a map.
@@ -97,6 +100,16 @@ pub trait Env {
         false
     }
 
+    /// The type information that the load names.
+    fn btf(&self) -> Option<&Btf> {
+        None
+    }
+
+    /// Records of functions and lines.
+    fn source(&self) -> Option<&Source> {
+        None
+    }
+
     /// Called now and then: lets others run, and says whether the load shall end (fatal signal).
     fn interrupted(&mut self) -> bool;
 }
@@ -145,12 +158,18 @@ pub struct VerifiedProg {
     code: Code,
     processed: u32,
     ctx_end: u32,
+    source: Source,
 }
 
 impl VerifiedProg {
     /// What the engines run.
     pub fn code(&self) -> &Code {
         &self.code
+    }
+
+    /// Functions and lines of the code as it is now, for who keeps them.
+    pub fn take_source(&mut self) -> Source {
+        core::mem::take(&mut self.source)
     }
 
     /// Instructions that were simulated for the proof.
@@ -202,9 +221,14 @@ fn verify_with(
     let proved = prove(raw, options, env, log, &mut figures, &mut watcher);
     figures.print(log);
     let (prog, proved) = proved?;
-    let code = fixup::rewrite(&prog, &proved, options, watcher)?;
+    let (code, moved) = fixup::rewrite(&prog, &proved, options, watcher)?;
+    let source = match env.source() {
+        Some(source) => source.moved(&moved, code.insns.len())?,
+        None => Source::default(),
+    };
     Ok(VerifiedProg {
         code,
+        source,
         processed: figures.insns,
         ctx_end: figures.ctx_end,
     })
@@ -221,6 +245,9 @@ fn prove(
 ) -> Result<(Program, Proved)> {
     let insns = resolve::decode_and_resolve(raw, options, env, log)?;
     let subs = Subprogs::find(&insns, log)?;
+    if let (Some(source), Some(btf)) = (env.source(), env.btf()) {
+        source.check(btf, &subs, &insns, raw, log)?;
+    }
     let cfg = Cfg::build(&insns, &subs, options, env, log)?;
     subs.check_recursion(&insns, log)?;
     subs.check_tail_calls(&insns, log)?;

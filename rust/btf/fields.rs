@@ -313,7 +313,7 @@ impl Btf {
         let mut tags = (1..self.types()).filter_map(|id| {
             let t = self.ty(id).filter(|t| t.kind == Kind::DeclTag)?;
             let here = t.refers() == owner.id && self.tag_index(&t) == index;
-            let text = self.text(t.name, 4096).filter(|_| here)?;
+            let text = self.prefix(t.name, 4096).filter(|_| here)?;
             text.strip_prefix(TAG)
         });
         let (Some(value), None) = (tags.next(), tags.next()) else {
@@ -383,7 +383,15 @@ impl Search<'_> {
     }
 
     /// A variable of a section, or the like.
-    fn one(&mut self, owner: &Type, ty: u32, at: u32, size: u32, index: i32, depth: usize) -> Result {
+    fn one(
+        &mut self,
+        owner: &Type,
+        ty: u32,
+        at: u32,
+        size: u32,
+        index: i32,
+        depth: usize,
+    ) -> Result {
         match self.look(owner, ty, at, at, size, index)? {
             Some((t, count)) => self.members(t, at, count, depth.saturating_add(2)),
             None => Ok(()),

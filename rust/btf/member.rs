@@ -28,10 +28,11 @@ impl Checker<'_> {
             (Kind::Int, true) => self.int_field(t, &member, &ty),
             (Kind::Enum | Kind::Enum64, true) => enum_field(t, &member),
             (Kind::Enum | Kind::Enum64, false) => whole_member(t, &member, ty.size),
-            (
-                Kind::Ptr | Kind::Array | Kind::Struct | Kind::Union | Kind::Float,
-                true,
-            ) if member.bitfield_size() != 0 => Some("Invalid member bitfield_size"),
+            (Kind::Ptr | Kind::Array | Kind::Struct | Kind::Union | Kind::Float, true)
+                if member.bitfield_size() != 0 =>
+            {
+                Some("Invalid member bitfield_size")
+            }
             (Kind::Ptr, _) => whole_member(t, &member, 8),
             (Kind::Array, _) => {
                 let size = self.btf.sized(ty.id).map_or(0, |(_, size)| size);

@@ -283,7 +283,11 @@ impl Checker<'_> {
             let offset = member.bit_offset(t);
             let why = if !self.btf.name_offset_valid(member.name) {
                 let name = member.name;
-                self.log_member(t, &member, Some(format_args!("Invalid member name_offset:{name}")));
+                self.log_member(
+                    t,
+                    &member,
+                    Some(format_args!("Invalid member name_offset:{name}")),
+                );
                 return Err(EINVAL);
             } else if member.name != 0 && !self.btf.is_identifier(member.name) {
                 Some("Invalid name")
@@ -316,8 +320,7 @@ impl Checker<'_> {
             let at = (i as usize).saturating_mul(words);
             let name = self.btf.part(t, at);
             if !self.btf.name_offset_valid(name) {
-                self.log
-                    .put(format_args!("\tInvalid name_offset:{name}"));
+                self.log.put(format_args!("\tInvalid name_offset:{name}"));
                 return Err(EINVAL);
             }
             let named = name != 0 && self.btf.is_identifier(name);
@@ -333,7 +336,7 @@ impl Checker<'_> {
 fn value_at(btf: &Btf, t: &Type, at: usize) -> u64 {
     let low = u64::from(btf.part(t, at.saturating_add(1)));
     match t.kind {
-        Kind::Enum64 => low | u64::from(btf.part(t, at.saturating_add(2))) << 32,
+        Kind::Enum64 => low | (u64::from(btf.part(t, at.saturating_add(2))) << 32),
         _ => low,
     }
 }

@@ -48,10 +48,7 @@ fn details(btf: &Btf, log: &mut Log, t: &Type) {
         Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Datasec => {
             log.put(format_args!("size={} vlen={}", t.size, t.vlen));
         }
-        Kind::Fwd => log.put(format_args!(
-            "{}",
-            if t.kflag { "union" } else { "struct" }
-        )),
+        Kind::Fwd => log.put(format_args!("{}", if t.kflag { "union" } else { "struct" })),
         Kind::FuncProto => prototype(btf, log, t),
         Kind::Var => log.put(format_args!(
             "type_id={} linkage={}",

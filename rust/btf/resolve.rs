@@ -231,9 +231,10 @@ impl Checker<'_> {
         if self.must_follow(&index) {
             return self.push(&index);
         }
-        let right = self.btf.sized(array.index).is_some_and(|(index, _)| {
-            index.kind == Kind::Int && self.btf.int(&index).is_regular()
-        });
+        let right = self
+            .btf
+            .sized(array.index)
+            .is_some_and(|(index, _)| index.kind == Kind::Int && self.btf.int(&index).is_regular());
         self.want(t, right, format_args!("Invalid index"))?;
 
         let Some(elem) = self.btf.ty(array.elem).filter(contained) else {

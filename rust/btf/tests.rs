@@ -9,10 +9,7 @@ use std::vec::Vec;
 fn blob(types: &[u32], strings: &[u8]) -> Vec<u8> {
     let len = types.len() as u32 * 4;
     let mut out = std::vec![0x9f, 0xeb, 1, 0];
-    for word in [24, 0, len, len, strings.len() as u32]
-        .iter()
-        .chain(types)
-    {
+    for word in [24, 0, len, len, strings.len() as u32].iter().chain(types) {
         out.extend_from_slice(&word.to_le_bytes());
     }
     out.extend_from_slice(strings);
@@ -25,10 +22,28 @@ fn parse(blob: &[u8]) -> Result<Btf> {
     Btf::parse(data, &mut Log::none())
 }
 
-const INT: [u32; 4] = [1, 1 << 24, 4, 1 << 24 | 32];
+const INT: [u32; 4] = [1, 1 << 24, 4, (1 << 24) | 32];
 /// `struct bpf_spin_lock { int val; }`, number 2; `struct s { int a; struct bpf_spin_lock l; }`, number 3.
 const LOCKED: [u32; 19] = [
-    1, 1 << 24, 4, 1 << 24 | 32, 5, 4 << 24 | 1, 4, 0, 1, 0, 0, 4 << 24 | 2, 8, 0, 1, 0, 0, 2, 32,
+    1,
+    1 << 24,
+    4,
+    (1 << 24) | 32,
+    5,
+    (4 << 24) | 1,
+    4,
+    0,
+    1,
+    0,
+    0,
+    (4 << 24) | 2,
+    8,
+    0,
+    1,
+    0,
+    0,
+    2,
+    32,
 ];
 
 #[test]

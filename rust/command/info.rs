@@ -359,9 +359,7 @@ fn code_info(
     }
 
     info.attach_btf_id = 0;
-    info.nr_func_info = 0;
-    info.nr_line_info = 0;
-    info.nr_jited_line_info = 0;
+    source_info(info, show, prog)?;
 
     let room = info.nr_prog_tags;
     info.nr_prog_tags = functions.len().max(1) as u32;
@@ -373,6 +371,56 @@ fn code_info(
         User::new(info.prog_tags)
             .add(i.wrapping_mul(TAG_SIZE as u64))
             .write(tag)?;
+    }
+    Ok(())
+}
+
+/// Functions and source lines.
+fn source_info(
+    info: &mut ProgInfo,
+    show: bool,
+    prog: &crate::sys::shared::Shared<crate::prog::Prog>,
+) -> Result {
+    let aux = prog.aux();
+    if let Some(btf) = &aux.btf {
+        info.btf_id = btf.id();
+    }
+    let (funcs, lines) = (&aux.source.funcs, &aux.source.lines);
+
+    let room = wanted(info.nr_func_info, funcs.len());
+    info.nr_func_info = funcs.len() as u32;
+    for (i, func) in (0u64..).zip(funcs.iter().take(room)) {
+        let at = User::new(info.func_info).add(i.wrapping_mul(8));
+        write_words(at, &[func.slot, func.ty])?;
+    }
+
+    let room = wanted(info.nr_line_info, lines.len());
+    info.nr_line_info = lines.len() as u32;
+    for (i, line) in (0u64..).zip(lines.iter().take(room)) {
+        let at = User::new(info.line_info).add(i.wrapping_mul(16));
+        write_words(at, &[line.slot, line.file, line.text, line.col])?;
+    }
+
+    let compiled = prog.compiled();
+    let places = compiled.map_or(&[][..], |code| &code.lines);
+    let room = info.nr_jited_line_info;
+    info.nr_jited_line_info = places.len() as u32;
+    if room != 0 && !places.is_empty() && !show {
+        info.jited_line_info = 0;
+        return Ok(());
+    }
+    for (i, place) in (0u64..).zip(places.iter().take(room as usize)) {
+        let address = compiled.map_or(0, |code| code.address(*place));
+        User::new(info.jited_line_info)
+            .add(i.wrapping_mul(8))
+            .write(&(address as u64).to_ne_bytes())?;
+    }
+    Ok(())
+}
+
+fn write_words(at: User, words: &[u32]) -> Result {
+    for (i, word) in (0u64..).zip(words) {
+        at.add(i.wrapping_mul(4)).write(&word.to_ne_bytes())?;
     }
     Ok(())
 }

@@ -2,12 +2,16 @@
 
 //! PROG_LOAD: checks who asks, verifies, and makes the program.
 
+mod source;
+
 use super::errno::eproto;
 use super::log::LogAttr;
 use super::{object_name, Attr};
 use crate::abi::{ProgType, COMPLEXITY_LIMIT_INSNS, MAX_USED_MAPS};
 use crate::attach;
+use crate::btf::Btf;
 use crate::isa::RawInsn;
+use crate::object::btf::{BtfFile, BtfObject};
 use crate::object::{MapFile, MapObject};
 use crate::prog::{self, ProgFile};
 use crate::sys::anon::{self, FileRef, Mode};
@@ -17,6 +21,7 @@ use crate::sys::cred::{self, Cap, Uid};
 use crate::sys::shared::Shared;
 use crate::sys::user::User;
 use crate::verifier::log::Log;
+use crate::verifier::source::Source;
 use crate::verifier::{verify, Env, MapFacts, Options, VerifiedProg};
 use kernel::prelude::*;
 
@@ -161,6 +166,8 @@ struct LoadEnv {
     maps: KVec<Shared<MapObject>>,
     /// The load's array of descriptors.
     fd_array: User,
+    /// Its type information, and the records that refer to it.
+    source: Option<(Shared<BtfObject>, Source)>,
 }
 
 impl LoadEnv {
@@ -248,6 +255,14 @@ impl Env for LoadEnv {
         Cap::SysAdmin.held()
     }
 
+    fn btf(&self) -> Option<&Btf> {
+        self.source.as_ref().map(|(object, _)| object.btf())
+    }
+
+    fn source(&self) -> Option<&Source> {
+        self.source.as_ref().map(|(_, source)| source)
+    }
+
     fn interrupted(&mut self) -> bool {
         context::breathe()
     }
@@ -255,6 +270,7 @@ impl Env for LoadEnv {
 
 /// Checks the program, with an explanation in `log`.
 fn check(
+    attr: &Attr,
     a: &LoadAttr,
     insns: &[RawInsn],
     options: &Options,
@@ -263,7 +279,14 @@ fn check(
 ) -> Result<VerifiedProg> {
     env.take_array(a.fd_array_cnt, log)?;
     if a.func_info_cnt != 0 || a.line_info_cnt != 0 {
-        return Err(super::foreign_fd(a.prog_btf_fd));
+        let file = FileRef::<BtfFile>::get(a.prog_btf_fd)?;
+        let object = file.object().clone();
+        let records = source::read_source(attr, a, object.btf(), log)?;
+        env.source = Some((object, records));
+        // Relocations by type are for who has the kernel's types.
+        if a.core_relo_cnt != 0 {
+            return Err(ENOTSUPP);
+        }
     }
     if a.prog_flags & SLEEPABLE != 0 {
         log.line(format_args!(
@@ -309,9 +332,10 @@ pub(super) fn load(attr: &Attr) -> Result<i32> {
     let mut env = LoadEnv {
         maps: KVec::new(),
         fd_array: User::new(a.fd_array),
+        source: None,
     };
     let mut log = a.log().start();
-    let verdict = check(&a, &insns, &options, &mut env, &mut log);
+    let verdict = check(attr, &a, &insns, &options, &mut env, &mut log);
     a.log().finish(attr, &log)?;
     let prog = prog::Prog::new(prog::Source {
         ty: prog_type,
@@ -323,6 +347,7 @@ pub(super) fn load(attr: &Attr) -> Result<i32> {
         tag: prog::tag(&insns)?,
         verified: verdict?,
         maps: env.maps,
+        btf: env.source.map(|(btf, _)| btf),
     })?;
     prog.publish()?;
     anon::install(ProgFile::new(prog), Mode::ReadWrite)

@@ -10,7 +10,7 @@ use crate::jit::{
 };
 use crate::map::{ArrayLayout, Map};
 use crate::object::MapObject;
-use crate::prog::TAG_SIZE;
+use crate::prog::{Aux, TAG_SIZE};
 use crate::sys::context::RunGuard;
 use crate::sys::cred::Cap;
 use crate::sys::ksym::Ksym;
@@ -44,6 +44,8 @@ pub(crate) struct Compiled {
     patches: KVec<Patch>,
     /// Its functions in order.
     pub(crate) functions: KVec<Function>,
+    /// Where the code of each source line begins.
+    pub(crate) lines: KVVec<u32>,
 }
 
 impl Compiled {
@@ -154,12 +156,13 @@ impl Engine {
     ///
     /// `ENOTSUPP` when it must be compiled and cannot; `EINVAL` when it makes tail calls in
     /// subprograms and is not compiled.
-    pub(super) fn new(verified: VerifiedProg, maps: &[Shared<MapObject>]) -> Result<Self> {
+    pub(super) fn new(verified: VerifiedProg, aux: &Aux) -> Result<Self> {
+        let maps = &aux.maps;
         let jit = params::jit();
         if jit == Jit::Off {
             return Self::interpreter(verified, maps);
         }
-        match compile(&verified, maps) {
+        match compile(&verified, aux) {
             Ok(compiled) => Ok(Engine::Compiled(compiled)),
             Err(reason) if jit == Jit::Required => {
                 report(&reason, "refused");
@@ -333,8 +336,8 @@ fn blinds() -> bool {
     }
 }
 
-fn compile(verified: &VerifiedProg, maps: &[Shared<MapObject>]) -> Result<Compiled, Reason> {
-    let maps = map_targets(maps).map_err(Failure::System)?;
+fn compile(verified: &VerifiedProg, aux: &Aux) -> Result<Compiled, Reason> {
+    let maps = map_targets(&aux.maps).map_err(Failure::System)?;
     let (features, mitigations, variables) = machine();
     let target = Target {
         features,
@@ -352,13 +355,36 @@ fn compile(verified: &VerifiedProg, maps: &[Shared<MapObject>]) -> Result<Compil
     };
     let mut image = jit::compile(verified, &target)?;
     let functions = functions(&image).map_err(Failure::System)?;
+    let lines = lines(&image, &functions, verified, aux).map_err(Failure::System)?;
     let (text, patches) = Text::place(&mut image).map_err(Reason::NoMemory)?;
     Ok(Compiled {
         names: KVec::new(),
         text,
         patches,
         functions,
+        lines,
     })
+}
+
+/// Where the code of each source line begins. The first line of a function begins with the function.
+fn lines(
+    image: &Image,
+    functions: &[Function],
+    verified: &VerifiedProg,
+    aux: &Aux,
+) -> Result<KVVec<u32>> {
+    let subprogs = &verified.code().subprogs;
+    let mut lines = KVVec::with_capacity(aux.source.lines.len(), GFP_KERNEL_ACCOUNT)?;
+    for line in &aux.source.lines {
+        let own = image.slots().get(line.slot as usize).copied();
+        let first = subprogs
+            .binary_search_by_key(&line.slot, |sub| sub.start)
+            .ok();
+        let function = first.and_then(|i| functions.iter().find(|f| f.subprog == i));
+        let place = function.map(|f| f.start).or(own).ok_or(EFAULT)?;
+        lines.push(place, GFP_KERNEL_ACCOUNT)?;
+    }
+    Ok(lines)
 }
 
 /// Where each function is; one ends where the next begins.

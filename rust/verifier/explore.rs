@@ -179,6 +179,8 @@ pub(crate) struct Verifier<'a> {
     pub(crate) insn_end: u64,
     /// Length of that line.
     pub(crate) insn_width: u64,
+    /// The source line that was logged last.
+    pub(crate) shown_line: Option<usize>,
     /// See [`super::watch`].
     pub(crate) watcher: Option<&'a mut dyn Watcher>,
     pending: KVec<Pending>,
@@ -232,6 +234,7 @@ impl<'a> Verifier<'a> {
             changed: Changed::ALL,
             insn_end: 0,
             insn_width: 0,
+            shown_line: None,
             watcher: None,
             pending: KVec::new(),
             last_id: 0,

@@ -23,8 +23,8 @@ const LOOP: i32 = 181;
 struct Output<'a> {
     options: &'a Options,
     code: Code,
-    /// Per old slot, the slot where what became of it starts.
-    moved: KVVec<u32>,
+    /// Where the old slots are.
+    moved: Moved,
     /// Slots whose targets are still old slot numbers.
     old_targets: KVVec<u32>,
     /// Where the current subprogram has room for rewritten context accesses.
@@ -33,6 +33,39 @@ struct Output<'a> {
     loops: i16,
     /// The program looks at the type of the packet's time.
     tstamp_as_is: bool,
+}
+
+/// Where the slots of a program are after rewriting.
+#[derive(Debug, Default)]
+pub(crate) struct Moved {
+    /// Per old slot, the slot where what became of it starts.
+    slots: KVVec<u32>,
+    /// Old and new first slots of subprograms that are still there, in order. What a subprogram's first
+    /// slot became can have something new before it.
+    starts: KVVec<(u32, u32)>,
+}
+
+impl Moved {
+    /// What became of old slot `at`.
+    pub(crate) fn slot(&self, at: u32) -> Option<u32> {
+        self.slots.get(at as usize).copied()
+    }
+
+    /// Where the subprogram begins that began at `at`.
+    pub(crate) fn start(&self, at: u32) -> Option<u32> {
+        let found = self.starts.binary_search_by_key(&at, |(old, _)| *old);
+        self.starts.get(found.ok()?).map(|(_, new)| *new)
+    }
+
+    /// The next old slot is at `to`.
+    pub(crate) fn push(&mut self, to: u32) -> Result {
+        Ok(self.slots.push(to, GFP_KERNEL)?)
+    }
+
+    /// A subprogram began at `old` and begins at `new`.
+    pub(crate) fn add_start(&mut self, old: u32, new: u32) -> Result {
+        Ok(self.starts.push((old, new), GFP_KERNEL)?)
+    }
 }
 
 /// Rewrites an accepted program.
@@ -45,14 +78,17 @@ pub(crate) fn rewrite(
     proved: &Proved,
     options: &Options,
     watcher: Option<&mut dyn Watcher>,
-) -> Result<Code> {
+) -> Result<(Code, Moved)> {
     let mut out = Output {
         options,
         code: Code {
             stack_depth: proved.stack_depth,
             ..Code::default()
         },
-        moved: KVVec::with_capacity(prog.insns.len(), GFP_KERNEL)?,
+        moved: Moved {
+            slots: KVVec::with_capacity(prog.insns.len(), GFP_KERNEL)?,
+            starts: KVVec::new(),
+        },
         old_targets: KVVec::new(),
         scratch: 0,
         loops: 0,
@@ -76,7 +112,7 @@ pub(crate) fn rewrite(
             let insn = prog.insns.get(at as usize).ok_or(EFAULT)?;
             let learnt = proved.learnt.get(at as usize).ok_or(EFAULT)?;
             let here = out.here()?;
-            out.moved.push(here, GFP_KERNEL)?;
+            out.moved.push(here)?;
             if learnt.seen {
                 out.insn(insn, at, s.end, learnt, &seen)?;
             }
@@ -92,14 +128,15 @@ pub(crate) fn rewrite(
                 callback: false,
             };
             out.code.subprogs.push(new, GFP_KERNEL)?;
+            out.moved.add_start(s.start, start)?;
         }
     }
     if let Some(w) = watcher {
-        w.moved(&out.moved);
+        w.moved(&out.moved.slots);
     }
     out.retarget()?;
     check(&out.code)?;
-    Ok(out.code)
+    Ok((out.code, out.moved))
 }
 
 /// The only helper that takes the address of a subprogram becomes a call of it, so any number does
@@ -327,7 +364,7 @@ impl<'a> Output<'a> {
                 | Insn::CallSub { target } => target,
                 _ => return Err(EFAULT),
             };
-            *target = *self.moved.get(*target as usize).ok_or(EFAULT)?;
+            *target = self.moved.slot(*target).ok_or(EFAULT)?;
         }
         // A short jump may have become a long one where context accesses grew.
         for (at, insn) in self.code.insns.iter_mut().enumerate() {

@@ -4,6 +4,7 @@
 
 use super::domain::fmt::{Snum, Unum};
 use super::explore::Verifier;
+use super::source;
 use super::state::reg::{Base, Delta, Num, Ptr, Range, Val};
 use super::state::stack::Byte;
 use super::state::State;
@@ -241,11 +242,19 @@ impl Verifier<'_> {
         self.print_current(depth, Show::Changed);
     }
 
+    /// Logs the source line of the instruction that comes next, if that was not the last one logged.
+    pub(crate) fn print_line(&mut self) {
+        if self.log.on() {
+            source::print(&*self.env, self.log, &mut self.shown_line, self.at);
+        }
+    }
+
     /// Logs the instruction that comes next, and before it what has changed.
     pub(crate) fn print_insn(&mut self, insn: &Insn) {
         if self.changed.any() {
             self.print_after();
         }
+        self.print_line();
         let start = self.log.pos();
         self.log
             .line(format_args!("{}: {}", self.at, Line::new(self.at, insn)));

@@ -298,6 +298,7 @@ impl Verifier<'_> {
             } else if round {
                 Some(self.mark_all().map(|()| Visit::Safe))
             } else if open > 0 {
+                self.print_line();
                 self.log
                     .line(format_args!("infinite loop detected at insn {}", self.at));
                 self.log.put(format_args!("cur state:"));

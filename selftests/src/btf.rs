@@ -3,6 +3,8 @@
 //! Type information: what is refused and why, the objects, and maps that say what is in them.
 
 pub mod blobs;
+mod cases;
+mod progs;
 
 use crate::both::{no_fd, Both};
 use crate::ktap::Suite;
@@ -73,8 +75,11 @@ fn info(b: &Bpf) -> Result<(), String> {
     }
 }
 
+/// What was asked, the answer, sizes of data and name, the name's place afterwards.
+type Asked = (String, Result<usize, Errno>, u32, u32, String);
+
 /// Infos asked for in ways that do and do not work: (errno, bytes of the info, size, name's length).
-fn infos(b: &Bpf) -> Vec<(String, Result<usize, Errno>, u32, u32, String)> {
+fn infos(b: &Bpf) -> Vec<Asked> {
     let blob = small();
     let fd = load(b, &blob).unwrap();
     let mut name = [b'x'; 16];
@@ -93,10 +98,19 @@ fn infos(b: &Bpf) -> Vec<(String, Result<usize, Errno>, u32, u32, String)> {
         ("a name nowhere", 32, 0, 0, 8, 4),
     ] {
         let mut info = Attr::new(size);
-        info.u64(0, buf).u32(8, len).u64(16, name_at).u32(24, name_len);
+        info.u64(0, buf)
+            .u32(8, len)
+            .u64(16, name_at)
+            .u32(24, name_len);
         let answer = b.info(fd.as_raw_fd(), info.bytes());
         let shown = String::from_utf8_lossy(&std::hint::black_box(name)).into_owned();
-        all.push((what.to_string(), answer, info.get_u32(8), info.get_u32(24), shown));
+        all.push((
+            what.to_string(),
+            answer,
+            info.get_u32(8),
+            info.get_u32(24),
+            shown,
+        ));
     }
     let mut tail = Attr::new(40);
     tail.u32(36, 1);
@@ -146,7 +160,12 @@ fn create(b: &Bpf, btf: u32, ty: u32, sizes: [u32; 2], types: [u32; 2], flags: u
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     let mut info = [0; 80];
     b.info(fd.as_raw_fd(), &mut info)?;
-    Ok((get_u32(&info, 68), get_u32(&info, 72), get_u32(&info, 64) != 0, get_u32(&info, 16)))
+    Ok((
+        get_u32(&info, 68),
+        get_u32(&info, 72),
+        get_u32(&info, 64) != 0,
+        get_u32(&info, 16),
+    ))
 }
 
 fn maps(s: &mut Suite, both: &Both) {
@@ -179,7 +198,10 @@ fn maps(s: &mut Suite, both: &Both) {
                 for key in 0..=17 {
                     for value in [0, 1, 3, 4, 5, 7, 8, 11, 13, 14, 99] {
                         let types = [key, value];
-                        all.push((types, create(b, btf, ty, [key_size, value_size], types, flags)));
+                        all.push((
+                            types,
+                            create(b, btf, ty, [key_size, value_size], types, flags),
+                        ));
                     }
                 }
                 no_fd(Ok(btf as i32)).unwrap();
@@ -190,8 +212,8 @@ fn maps(s: &mut Suite, both: &Both) {
         s.test(&format!("map type {ty}: keys of eight bytes"), || {
             both.same(|b| {
                 let btf = load(b, &blob).unwrap().into_raw();
-                let all = [0, 1, 2, 3, 4]
-                    .map(|key| create(b, btf, ty, [8, value_size], [key, 4], flags));
+                let all =
+                    [0, 1, 2, 3, 4].map(|key| create(b, btf, ty, [8, value_size], [key, 4], flags));
                 no_fd(Ok(btf as i32)).unwrap();
                 all
             })
@@ -199,7 +221,8 @@ fn maps(s: &mut Suite, both: &Both) {
         });
         s.test(&format!("map type {ty}: descriptors"), || {
             both.same(|b| {
-                [0, 4000, u32::MAX].map(|fd| create(b, fd, ty, [key_size, value_size], [1, 4], flags))
+                [0, 4000, u32::MAX]
+                    .map(|fd| create(b, fd, ty, [key_size, value_size], [1, 4], flags))
             })
             .map(drop)
         });
@@ -219,7 +242,7 @@ impl IntoRaw for OwnedFd {
 /// The suite.
 pub fn suite(s: &mut Suite) {
     let both = Both::open();
-    for (name, blob) in blobs::list() {
+    for (name, blob) in cases::list() {
         s.test(&name, || {
             both.same(|b| load_with(b, &blob, 1, LOG)).map(drop)
         });
@@ -283,4 +306,5 @@ pub fn suite(s: &mut Suite) {
     s.test("info, fdinfo and the data", || both.same(info)?);
     s.test("infos", || both.same(infos).map(drop));
     maps(s, &both);
+    progs::suite(s, &both);
 }

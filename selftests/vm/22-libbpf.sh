@@ -37,6 +37,15 @@ try "bpftool map update, pinned" "$ours" bpftool map update pinned "$m" key 1 0 
 try "bpftool map lookup, pinned" sh -c '"$1" bpftool map lookup pinned "$2" key 1 0 0 0 | grep "07 00 00 00"' \
 	- "$ours" "$m"
 try "bpftool map show pinned" sh -c '"$1" bpftool map show pinned "$2" | grep "name pinned"' - "$ours" "$m"
+# Functions, source lines and types come along with a program.
+try "bpftool prog load" "$ours" bpftool prog load "$c/records.bpf.o" "$dir/prog" type socket
+try "bpftool prog dump xlated linum" sh -c '"$1" bpftool prog dump xlated pinned "$2" linum |
+	grep "file:.*records.bpf.c line_num:"' - "$ours" "$dir/prog"
+try "bpftool prog dump jited linum" sh -c '"$1" bpftool prog dump jited pinned "$2" linum 2>&1 |
+	grep -e "file:.*records.bpf.c line_num:" -e "No JIT disassembly support"' - "$ours" "$dir/prog"
+try "bpftool btf dump" sh -c 'id=$("$1" bpftool prog show pinned "$2" | sed -n "s/.*btf_id //p")
+	"$1" bpftool btf dump id "$id" | grep "STRUCT .record. size=16"' - "$ours" "$dir/prog"
+try "bpftool map dump by type" sh -c '"$1" bpftool map dump name count | grep "\"key\": 0"' - "$ours"
 try "umount" umount "$dir"
 rmdir "$dir"
 

@@ -3,7 +3,7 @@
 //! Programs that are loaded.
 
 use crate::code;
-use oxbpf::{Bpf, ProgInfo};
+use oxbpf::{Bpf, ProgInfo, SourceLine};
 use oxbpf_core::isa::disasm::Line;
 use oxbpf_core::isa::{decode, Insn, RawInsn};
 
@@ -44,12 +44,21 @@ fn raw(bytes: &[u8]) -> Vec<RawInsn> {
     bytes.chunks_exact(8).map(insn).collect()
 }
 
+/// Prints the source line that begins at instruction `at`, if one does.
+fn print_line(lines: &[SourceLine], at: u32) {
+    if let Some(line) = lines.iter().find(|line| line.slot == at) {
+        let file = line.file.rsplit('/').next().unwrap_or_default();
+        println!("; {} @ {file}:{}", line.text, line.number);
+    }
+}
+
 /// Prints the instructions; those that this tool does not know, as bytes.
-fn print_insns(about: &ProgInfo) {
+fn print_insns(about: &ProgInfo, lines: &[SourceLine]) {
     let raw = raw(&about.xlated);
     match decode::decode(&raw) {
         Ok(insns) => {
             for (at, insn) in (0u32..).zip(insns.iter()) {
+                print_line(lines, at);
                 if !matches!(insn, Insn::Hole) {
                     println!("  {at:4}: {}", Line::new(at, insn));
                 }
@@ -57,7 +66,8 @@ fn print_insns(about: &ProgInfo) {
         }
         // The in-tree verifier leaves instructions of its own behind.
         Err(_) => {
-            for (at, insn) in raw.iter().enumerate() {
+            for (at, insn) in (0u32..).zip(raw.iter()) {
+                print_line(lines, at);
                 println!("  {at:4}: {insn:?}");
             }
         }
@@ -82,7 +92,10 @@ pub fn dump(id: u32, in_tree: bool) -> Result<(), String> {
         about.xlated.len(),
         about.jited.len()
     );
-    print_insns(&about);
+    let lines = prog
+        .source_lines()
+        .map_err(|e| format!("program {id}: {e}"))?;
+    print_insns(&about, &lines);
     let symbols = Symbols::read();
     let mut rest = &about.jited[..];
     for (addr, len) in about.ksyms.iter().zip(&about.func_lens) {

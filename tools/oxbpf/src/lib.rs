@@ -13,11 +13,13 @@
 //! ```
 
 pub mod attr;
+mod btf;
 mod errno;
 pub mod link;
 mod map;
 mod prog;
 
+pub use btf::SourceLine;
 pub use errno::{Errno, Result};
 pub use link::Link;
 pub use map::{Map, MapInfo, MapSpec, MapType};
