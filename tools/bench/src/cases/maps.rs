@@ -9,6 +9,7 @@ use super::{create, load, Case, Missing, Outcome};
 use crate::asm::*;
 use crate::clock::Runner;
 use oxbpf::{Bpf, Map, MapSpec, MapType, ProgType, Slot};
+use std::os::fd::{AsFd, AsRawFd};
 
 const GROUP: &str = "maps";
 const UNIT: &str = "insns/round";
@@ -260,6 +261,41 @@ fn ring(bpf: &Bpf) -> Outcome {
     }
 }
 
+/// A lookup in a map that is looked up first.
+fn inner(bpf: &Bpf, outer: MapType) -> Outcome {
+    let shape = Shape::hash(8, 256, 256);
+    let map = shape.create(bpf)?;
+    fill(bpf, &shape, &map, shape.keys)?;
+    let mut spec = MapSpec::new(outer, 4, 4, 4);
+    spec.inner = Some(map.as_fd().as_raw_fd());
+    let outer = create(bpf, &spec)?;
+    outer
+        .update(
+            &1u32.to_ne_bytes(),
+            &map.as_fd().as_raw_fd().to_ne_bytes(),
+            0,
+        )
+        .map_err(|e| Missing::Failed(format!("update: {e}")))?;
+    let insns = looping(&shape, ROUNDS, |a| {
+        let over = a.label();
+        a.st(Size::W, R10, VALUE_AT - 8, 1);
+        a.mov_reg(R2, R10);
+        a.add(R2, i32::from(VALUE_AT) - 8);
+        a.ld_map(R1, &outer);
+        a.call(LOOKUP);
+        a.jmp(Cond::Eq, R0, 0, over);
+        a.mov_reg(R1, R0);
+        a.mov_reg(R2, R10);
+        a.add(R2, key_at(8).into());
+        a.call(LOOKUP);
+        a.jmp(Cond::Eq, R0, 0, over);
+        a.ldx(Size::Dw, R1, R0, 0);
+        a.add_reg(R9, R1);
+        a.bind(over);
+    });
+    round(bpf, ProgType::SCHED_CLS, &insns, ROUNDS)
+}
+
 /// A map of IPv4 prefixes of 8, 16 and 24 bits, and addresses that have one of each.
 fn prefixes(bpf: &Bpf, entries: u32) -> Outcome {
     let mut spec = MapSpec::new(MapType::LPM_TRIE, 8, 8, entries);
@@ -414,6 +450,12 @@ pub(super) fn cases() -> Vec<Case> {
             prefixes(bpf, 1000)
         }),
         Case::new(GROUP, "ring buffer reserve and submit", UNIT, None, ring),
+        Case::new(GROUP, "hash in an array of maps", UNIT, None, |bpf| {
+            inner(bpf, MapType::ARRAY_OF_MAPS)
+        }),
+        Case::new(GROUP, "hash in a hash of maps", UNIT, None, |bpf| {
+            inner(bpf, MapType::HASH_OF_MAPS)
+        }),
     ]);
     cases
 }
