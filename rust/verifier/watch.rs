@@ -5,7 +5,7 @@
 use super::domain::scalar::Scalar;
 use super::explore::Verifier;
 use super::log::Log;
-use super::state::reg::{Base, Val};
+use super::state::reg::{Base, Val, FOUND_IN};
 use super::{Env, Options, VerifiedProg};
 use crate::isa::RawInsn;
 use core::fmt;
@@ -27,6 +27,8 @@ pub enum Place {
     MapValue {
         /// Index in the used maps.
         map: usize,
+        /// Not of that map, but of one that is in it.
+        inner: bool,
         /// It may be NULL.
         or_null: bool,
     },
@@ -82,7 +84,8 @@ impl Seen {
             },
             Base::ConstMap { .. } | Base::MapOrNull { .. } => Place::Map,
             Base::MapValue { map, or_null } => Place::MapValue {
-                map: map.into(),
+                map: (map & !FOUND_IN).into(),
+                inner: map & FOUND_IN != 0,
                 or_null,
             },
             Base::RingMem { size, or_null } => Place::RingMem { size, or_null },

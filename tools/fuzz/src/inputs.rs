@@ -5,9 +5,8 @@
 use crate::rng::Rng;
 use oxbpf_core::abi::ProgType;
 use oxbpf_fixtures::directive::default_packet;
-use oxbpf_fixtures::host::{make_skb, HostEnv, LAYOUT};
-use oxbpf_fixtures::machine::{Machine, MachineMap, Region};
-use std::collections::HashMap;
+use oxbpf_fixtures::host::{add_maps, make_skb, HostEnv, LAYOUT};
+use oxbpf_fixtures::machine::{Machine, Region};
 
 /// Address of the context.
 pub const CTX: u64 = 0x2000_0000_0000;
@@ -82,26 +81,10 @@ impl Input {
 pub fn machine<'a>(env: &HostEnv, ty: ProgType, stack: u16, input: &Input) -> Machine<'a> {
     let mut machine = Machine::slid(usize::from(stack), input.fill, input.slide);
     let mut rng = input.maps.map(Rng::new);
-    for decl in env.used() {
-        let map = machine.add_map(MachineMap {
-            array: decl.ty == 2,
-            key_size: decl.key_size as usize,
-            value_size: decl.value_size as usize,
-            max_entries: decl.max_entries as usize,
-            rdonly: decl.flags & (1 << 7) != 0,
-            values: HashMap::new(),
-            maps: None,
-        });
-        for (key, value) in &decl.init {
-            match &mut rng {
-                Some(rng) if !decl.frozen => {
-                    let value = rng.bytes(decl.value_size as usize);
-                    machine.insert(map, key, &value);
-                }
-                _ => machine.insert(map, key, value),
-            }
-        }
-    }
+    add_maps(&mut machine, env, &mut |decl, value| match &mut rng {
+        Some(rng) if !decl.frozen => rng.bytes(decl.value_size as usize),
+        _ => value.to_vec(),
+    });
     context(&mut machine, ty, input);
     machine
 }

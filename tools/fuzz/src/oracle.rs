@@ -95,7 +95,13 @@ fn holds(seen: &Seen, value: u64, places: &Places<'_>) -> bool {
         Place::Stack { frame } => places.tops.get(frame).is_some_and(|top| from(*top)),
         Place::Map => true,
         Place::MapValue { or_null: true, .. } if value == 0 => true,
-        Place::MapValue { map, .. } => in_value(places.machine, map, value, offset),
+        Place::MapValue { map, inner, .. } => match inner {
+            true => places
+                .machine
+                .held_by(map)
+                .any(|map| in_value(places.machine, map, value, offset)),
+            false => in_value(places.machine, map, value, offset),
+        },
         // The machine has no ring buffers and walks over no maps.
         Place::RingMem { or_null, .. } => or_null && value == 0,
         Place::MapKey { .. } => false,
