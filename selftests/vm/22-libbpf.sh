@@ -44,7 +44,7 @@ try "bpftool prog dump xlated linum" sh -c '"$1" bpftool prog dump xlated pinned
 try "bpftool prog dump jited linum" sh -c '"$1" bpftool prog dump jited pinned "$2" linum 2>&1 |
 	grep -e "file:.*records.bpf.c line_num:" -e "No JIT disassembly support"' - "$ours" "$dir/prog"
 try "bpftool btf dump" sh -c 'id=$("$1" bpftool prog show pinned "$2" | sed -n "s/.*btf_id //p")
-	"$1" bpftool btf dump id "$id" | grep "STRUCT .record. size=16"' - "$ours" "$dir/prog"
+	"$1" bpftool btf dump id "$id" | grep "STRUCT .__sk_buff. size=192"' - "$ours" "$dir/prog"
 try "bpftool map dump by type" sh -c '"$1" bpftool map dump name count | grep "\"key\": 0"' - "$ours"
 try "umount" umount "$dir"
 rmdir "$dir"

