@@ -658,8 +658,8 @@ fn ids(b: &Bpf, map: &Rc<Map>, prog: &Rc<Prog>, to: &mut Vec<Case>) {
     );
 }
 
-/// A type section with one integer.
-fn btf(to: &mut Vec<Case>) {
+/// A type section with one integer, and its number.
+fn btf(b: &Bpf, to: &mut Vec<Case>) -> Option<()> {
     let mut blob = Vec::new();
     blob.extend(0xeb9fu16.to_ne_bytes());
     blob.extend([1, 0]); // version, flags
@@ -674,7 +674,20 @@ fn btf(to: &mut Vec<Case>) {
     let blob: &'static mut [u8] = kept(&blob);
     let mut a = Attr::new(28);
     a.ptr(0, blob).u32(16, blob.len() as u32);
-    to.push(Case::new("BTF_LOAD", 18, a).fd());
+    // One stays as long as the process.
+    b.call(cmd::BTF_LOAD, a.bytes()).ok()?;
+    to.push(Case::new("BTF_LOAD", cmd::BTF_LOAD, a).fd());
+    to.push(Case::new(
+        "BTF_GET_NEXT_ID",
+        cmd::BTF_GET_NEXT_ID,
+        Attr::new(8),
+    ));
+    let mut next = Attr::new(16);
+    b.call(cmd::BTF_GET_NEXT_ID, next.bytes()).ok()?;
+    let mut a = Attr::new(4);
+    a.u32(0, next.get_u32(4));
+    to.push(Case::new("BTF_GET_FD_BY_ID", cmd::BTF_GET_FD_BY_ID, a).fd());
+    Some(())
 }
 
 /// Pinning, on a filesystem that goes with the cases.
@@ -732,7 +745,7 @@ pub fn all(b: &Bpf) -> Vec<Case> {
     if programs(b, &mut all).is_none() {
         println!("# no cases of programs: their maps or the programs themselves cannot be made");
     }
-    btf(&mut all);
+    btf(b, &mut all);
     let _ = pins(b, &inner, &mut all);
     all.push(Case::new("ENABLE_STATS", cmd::ENABLE_STATS, Attr::new(4)).fd());
     let known: Vec<u32> = crate::table::rows().iter().map(|row| row.number).collect();
