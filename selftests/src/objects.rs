@@ -15,8 +15,8 @@ pub struct Objects {
     pub fds: usize,
     /// The module's use count: its open files, and what else holds it.
     pub uses: i64,
-    /// Maps, programs and links.
-    pub objects: [usize; 3],
+    /// Maps, programs, links and BTF objects.
+    pub objects: [usize; 4],
 }
 
 impl Objects {
@@ -29,6 +29,7 @@ impl Objects {
                 cmd::MAP_GET_NEXT_ID,
                 cmd::PROG_GET_NEXT_ID,
                 cmd::LINK_GET_NEXT_ID,
+                cmd::BTF_GET_NEXT_ID,
             ]
             .map(|c| ids(b, c)),
         }
@@ -47,7 +48,8 @@ impl Objects {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(format!("before: {self:?}\nafter:  {now:?}"));
+                let fds = fds().join(", ");
+                return Err(format!("before: {self:?}\nafter:  {now:?}\nopen:   {fds}"));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -57,6 +59,16 @@ impl Objects {
 /// This process's fds.
 pub fn open_fds() -> usize {
     fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
+
+/// What this process's fds are open on.
+fn fds() -> Vec<String> {
+    let name = |e: fs::DirEntry| {
+        let to = fs::read_link(e.path()).map_or("?".into(), |p| p.display().to_string());
+        format!("{} {to}", e.file_name().to_string_lossy())
+    };
+    let entries = fs::read_dir("/proc/self/fd").into_iter().flatten();
+    entries.flatten().map(name).collect()
 }
 
 /// The module's use count, from /proc/modules; -1 when it is not loaded.

@@ -8,7 +8,7 @@ use oxbpf::attr::{self, Attr, SIZE};
 use oxbpf::link::TRACE_KPROBE_MULTI;
 use oxbpf::{cmd, Bpf, Errno, Map, MapSpec, MapType, Prog, ProgSpec, ProgType, Slot};
 use std::cell::RefCell;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::rc::Rc;
 
 /// The kernel's own "not supported" (`<linux/errno.h>`).
@@ -674,8 +674,9 @@ fn btf(b: &Bpf, to: &mut Vec<Case>) -> Option<()> {
     let blob: &'static mut [u8] = kept(&blob);
     let mut a = Attr::new(28);
     a.ptr(0, blob).u32(16, blob.len() as u32);
-    // One stays as long as the process.
-    b.call(cmd::BTF_LOAD, a.bytes()).ok()?;
+    let fd = b.call(cmd::BTF_LOAD, a.bytes()).ok()?;
+    // SAFETY: the command made it for us.
+    let one = unsafe { OwnedFd::from_raw_fd(fd) };
     to.push(Case::new("BTF_LOAD", cmd::BTF_LOAD, a).fd());
     to.push(Case::new(
         "BTF_GET_NEXT_ID",
@@ -686,7 +687,12 @@ fn btf(b: &Bpf, to: &mut Vec<Case>) -> Option<()> {
     b.call(cmd::BTF_GET_NEXT_ID, next.bytes()).ok()?;
     let mut a = Attr::new(4);
     a.u32(0, next.get_u32(4));
-    to.push(Case::new("BTF_GET_FD_BY_ID", cmd::BTF_GET_FD_BY_ID, a).fd());
+    let open = Case::new("BTF_GET_FD_BY_ID", cmd::BTF_GET_FD_BY_ID, a).fd();
+    to.push(open.before(move |_| {
+        // What the number leads to is there for as long as this case.
+        let _kept = &one;
+        Ok(())
+    }));
     Some(())
 }
 
