@@ -14,7 +14,7 @@ $(foreach v,CACHE KVER KDIR V JOBS MINUTES CASE,$(if $($(v)),,$(eval unexport $(
 
 S := scripts
 
-.PHONY: all help setup module user run test check test-host test-vm test-release test-debug fuzz stress fuzz-device bench bench-check vm clean
+.PHONY: all help setup module user run test check test-host test-vm test-release test-debug fuzz stress fuzz-device bench bench-check bench-native vm clean
 
 all: module
 
@@ -73,6 +73,10 @@ bench: setup
 ## bench-check: fails when a case got worse than the baseline by more than 3 %
 bench-check: setup
 	@$(S)/bench check
+
+## bench-native: what needs no module beside the host's own bpf(2), in nanoseconds; CASE=text: only some
+bench-native: setup
+	@$(S)/bench native
 
 ## vm: a shell in the VM with the module loaded
 vm: module user

@@ -460,7 +460,7 @@ impl Map {
     ///
     /// As [`Map::prog_update`].
     #[inline(always)]
-    pub(crate) fn prog_update_quick(&self, key: Bytes<'_>, value: Bytes<'_>, flags: u64) -> Result {
+    pub fn prog_update_quick(&self, key: Bytes<'_>, value: Bytes<'_>, flags: u64) -> Result {
         match &self.kind {
             Kind::Hash(m)
                 if flags == 0
@@ -527,7 +527,7 @@ impl Map {
     ///
     /// As [`Map::delete`].
     #[inline]
-    pub(crate) fn prog_delete(&self, key: Bytes<'_>) -> Result {
+    pub fn prog_delete(&self, key: Bytes<'_>) -> Result {
         let key = self.key(key)?;
         match &self.kind {
             Kind::Hash(m) => m.delete(key),

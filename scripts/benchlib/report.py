@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Makes a table, JSON and a plot of what oxbpf-bench printed, and compares with a baseline.
 
-    report.py run|check|baseline FOLDER BASELINE KVER whole|part
+    report.py run|check|baseline|native FOLDER BASELINE KVER whole|part
 """
 
 import json
@@ -93,7 +93,7 @@ def reproduced(rows):
     return [f"in-tree's figures of the notes: {near} of {len(off)} within 2 %"] + far
 
 
-def plot(rows):
+def plot(rows, unit):
     """Bars of the ratios, as SVG."""
     height, left, width = 18, 330, 420
     lines, y = [], 40
@@ -123,7 +123,7 @@ def plot(rows):
         y += 8
     one = left + scale
     axis = f'<line x1="{one:.1f}" y1="34" x2="{one:.1f}" y2="{y}" stroke="#888" stroke-dasharray="3 3"/>'
-    head = text(8, 20, "oxbpf / in-tree, executed guest instructions (less is better)", 'font-weight="bold"')
+    head = text(8, 20, f"oxbpf / in-tree, {unit} (less is better)", 'font-weight="bold"')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 190}" height="{y + 10}" '
         'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>\n'
@@ -163,9 +163,10 @@ def main(what, folder, baseline, kver, extent):
         print("bench: nothing was measured", file=sys.stderr)
         return 1
     print("\n".join(table(rows) + reproduced(rows)))
+    unit = "nanoseconds" if what == "native" else "executed guest instructions"
     result = {
         "kernel": kver,
-        "unit": "executed guest instructions",
+        "unit": unit,
         "means": {n: mean(r["ratio"] for r in m) for n, m in groups(rows)},
         "cases": rows,
     }
@@ -173,7 +174,7 @@ def main(what, folder, baseline, kver, extent):
         json.dump(result, f, indent=1)
         f.write("\n")
     with open(os.path.join(folder, "bench.svg"), "w", encoding="utf-8") as f:
-        f.write(plot(rows))
+        f.write(plot(rows, unit))
     print(f"written: {folder}/bench.json, bench.svg")
     if what == "baseline":
         kept = [{k: r[k] for k in ("group", "case", "in_tree", "oxbpf", "ratio")} for r in rows]

@@ -28,7 +28,7 @@ class Report(unittest.TestCase):
         """A missing figure is a dash, in table and plot."""
         rows, _ = read(TEXT)
         self.assertRegex("\n".join(table(rows)), r"three +10\.0 +- +-")
-        self.assertIn("three", plot(rows))
+        self.assertIn("three", plot(rows, "instructions"))
 
     def check(self, ratios, whole=True):
         """Names that the comparison with a baseline of these ratios finds worse."""

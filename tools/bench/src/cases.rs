@@ -11,6 +11,8 @@ mod probe;
 mod tc;
 mod user;
 
+use crate::subject::Subject;
+pub(crate) use load::time_of;
 use oxbpf::link::TRACE_KPROBE_MULTI;
 use oxbpf::{Bpf, Errno, LoadError, Map, MapSpec, Prog, ProgSpec, ProgType, Slot};
 
@@ -57,6 +59,9 @@ fn unless_supported(e: Errno, why: String) -> Missing {
     }
 }
 
+/// Measures somebody.
+pub type Run = Box<dyn Fn(&dyn Subject) -> Outcome>;
+
 /// One row of the report.
 pub struct Case {
     /// Group that the row belongs to.
@@ -70,7 +75,7 @@ pub struct Case {
     /// Takes minutes: only measured when a pattern asks for it.
     pub slow: bool,
     /// Measures.
-    pub run: Box<dyn Fn(&Bpf) -> Outcome>,
+    pub run: Run,
 }
 
 impl Case {
@@ -78,12 +83,13 @@ impl Case {
         Case { slow: true, ..self }
     }
 
+    /// A case of programs and maps, whoever runs them.
     fn new(
         group: &'static str,
         name: impl Into<String>,
         unit: &'static str,
         noted: impl Into<Option<f64>>,
-        run: impl Fn(&Bpf) -> Outcome + 'static,
+        run: impl Fn(&dyn Subject) -> Outcome + 'static,
     ) -> Self {
         Case {
             group,
@@ -94,6 +100,25 @@ impl Case {
             run: Box::new(run),
         }
     }
+
+    /// A case of a kernel: its system calls, its hooks, its account of memory.
+    fn of_kernel(
+        group: &'static str,
+        name: impl Into<String>,
+        unit: &'static str,
+        noted: impl Into<Option<f64>>,
+        run: impl Fn(&Bpf) -> Outcome + 'static,
+    ) -> Self {
+        Case::new(group, name, unit, noted, move |s| run(s.bpf()?))
+    }
+}
+
+/// Those of programs and maps, which need no kernel to run in.
+pub fn programs() -> Vec<Case> {
+    let mut cases = exec::cases();
+    cases.extend(maps::cases());
+    cases.extend(load::cases());
+    cases
 }
 
 /// All of them.
@@ -109,13 +134,13 @@ pub fn all() -> Vec<Case> {
     cases
 }
 
-fn create(bpf: &Bpf, spec: &MapSpec) -> Result<Map, Missing> {
+pub(crate) fn create(bpf: &Bpf, spec: &MapSpec) -> Result<Map, Missing> {
     bpf.map_create(spec)
         .map_err(|e| unless_supported(e, format!("map of type {}: {e}", spec.ty.0)))
 }
 
 /// Loads; the error has the end of the log.
-fn load(bpf: &Bpf, ty: ProgType, insns: &[Slot]) -> Result<Prog, Missing> {
+pub(crate) fn load(bpf: &Bpf, ty: ProgType, insns: &[Slot]) -> Result<Prog, Missing> {
     let spec = ProgSpec::new(ty, insns);
     bpf.prog_load(&spec).map_err(|_| {
         let again = ProgSpec {
@@ -134,7 +159,7 @@ fn load(bpf: &Bpf, ty: ProgType, insns: &[Slot]) -> Result<Prog, Missing> {
 }
 
 /// Bytes of machine code.
-fn image_bytes(prog: &Prog) -> Option<usize> {
+pub(crate) fn image_bytes(prog: &Prog) -> Option<usize> {
     let info = prog.info().ok()?;
     Some(info.jited.len()).filter(|n| *n > 0)
 }

@@ -118,20 +118,4 @@ impl Runner {
             self.attr[7],
         ]))
     }
-
-    /// Ticks of one run.
-    ///
-    /// # Errors
-    ///
-    /// The command's.
-    pub fn per_run(&mut self) -> Result<f64, String> {
-        self.run(1)?;
-        let mut failed = None;
-        let figure = per_round(|n| {
-            if let Err(e) = self.run(n) {
-                failed = Some(e);
-            }
-        });
-        failed.map_or(Ok(figure), Err)
-    }
 }

@@ -11,26 +11,10 @@
 //! of oxbpf, separated by tabs; `-` where there is none. With patterns, only cases whose
 //! `group/name` contains one; without, all but those that take minutes. Lines that begin with `#` say why a figure is missing.
 
-mod asm;
-mod cases;
-mod clock;
-mod netlink;
-mod perf;
-
-use cases::{Missing, Outcome};
 use oxbpf::Bpf;
+use oxbpf_bench::cases::{self, Missing};
+use oxbpf_bench::{clock, columns, is_wanted};
 use std::process::ExitCode;
-
-/// The two columns of an outcome.
-fn columns(outcome: &Outcome) -> String {
-    match outcome {
-        Ok(f) => {
-            let bytes = f.bytes.map_or("-".to_owned(), |n| n.to_string());
-            format!("{:.2}\t{bytes}", f.ticks)
-        }
-        Err(_) => "-\t-".to_owned(),
-    }
-}
 
 /// Where the module's functions are, for who follows the steps.
 fn show_symbols() {
@@ -61,10 +45,7 @@ fn main() -> ExitCode {
     let mut failed = false;
     for case in cases::all() {
         let id = format!("{}/{}", case.group, case.name);
-        if wanted.is_empty() && case.slow {
-            continue;
-        }
-        if !wanted.is_empty() && !wanted.iter().any(|w| id.contains(w.as_str())) {
+        if !is_wanted(&case, &wanted) {
             continue;
         }
         let mut line = format!("{}\t{}\t{}", case.group, case.name, case.unit);
@@ -81,7 +62,6 @@ fn main() -> ExitCode {
                     println!("# {id}: {} FAILED: {why}", bpf.name());
                 }
             }
-            line += "\t";
             line += &columns(&outcome);
         }
         println!("{line}");

@@ -5,11 +5,10 @@
 //! The rounds that need different data take them from a linear congruence, as the notes' figures
 //! do: one multiplication and one addition a round.
 
-use super::{create, image_bytes, load, Case, Figure, Missing, Outcome};
+use super::{Case, Figure, Missing, Outcome};
 use crate::asm::*;
-use crate::clock::Runner;
-use oxbpf::{Bpf, MapSpec, MapType, ProgType, Slot};
-use std::os::fd::{AsFd, AsRawFd};
+use crate::subject::Subject;
+use oxbpf::{MapSpec, MapType, ProgType, Slot};
 
 const GROUP: &str = "execution";
 const UNIT: &str = "insns/round";
@@ -17,12 +16,12 @@ const UNIT: &str = "insns/round";
 pub(super) const ROUNDS: i32 = 1000;
 
 /// Measures one round of a program that makes `rounds` of them.
-pub(super) fn round(bpf: &Bpf, ty: ProgType, insns: &[Slot], rounds: i32) -> Outcome {
-    let prog = load(bpf, ty, insns)?;
-    let ticks = Runner::new(&prog).per_run()?;
+pub(super) fn round(subject: &dyn Subject, ty: ProgType, insns: &[Slot], rounds: i32) -> Outcome {
+    let mut prog = subject.load(ty, insns)?;
+    let ticks = prog.per_run()?;
     Ok(Figure {
         ticks: ticks / f64::from(rounds),
-        bytes: image_bytes(&prog),
+        bytes: prog.image_bytes(),
     })
 }
 
@@ -33,8 +32,8 @@ fn plain(
     rounds: i32,
     write: impl Fn() -> Vec<Slot> + 'static,
 ) -> Case {
-    Case::new(GROUP, name, UNIT, noted, move |bpf| {
-        round(bpf, ProgType::SCHED_CLS, &write(), rounds)
+    Case::new(GROUP, name, UNIT, noted, move |subject| {
+        round(subject, ProgType::SCHED_CLS, &write(), rounds)
     })
 }
 
@@ -151,8 +150,8 @@ fn stack() -> Vec<Slot> {
 }
 
 /// Globals: addresses in a map's value, and loads from them.
-fn globals(bpf: &Bpf) -> Outcome {
-    let map = create(bpf, &MapSpec::new(MapType::ARRAY, 4, 64, 1))?;
+fn globals(subject: &dyn Subject) -> Outcome {
+    let map = subject.create(&MapSpec::new(MapType::ARRAY, 4, 64, 1))?;
     let mut a = Asm::new();
     a.mov(R0, 0);
     a.mov(R5, ROUNDS);
@@ -164,7 +163,7 @@ fn globals(bpf: &Bpf) -> Outcome {
     }
     again(&mut a, R5, top);
     a.exit();
-    round(bpf, ProgType::SCHED_CLS, &a.finish(), ROUNDS)
+    round(subject, ProgType::SCHED_CLS, &a.finish(), ROUNDS)
 }
 
 /// A function of two arguments that adds.
@@ -241,11 +240,11 @@ fn helper(number: i32) -> Vec<Slot> {
 }
 
 /// A program that goes on in itself until the limit of tail calls, at a slot that is known or not.
-fn tail_call(bpf: &Bpf, known: bool) -> Outcome {
+fn tail_call(subject: &dyn Subject, known: bool) -> Outcome {
     /// `MAX_TAIL_CALL_CNT`
     const HOPS: f64 = 33.0;
     let ticks = |full: bool| {
-        let array = create(bpf, &MapSpec::new(MapType::PROG_ARRAY, 4, 4, 4))?;
+        let array = subject.create(&MapSpec::new(MapType::PROG_ARRAY, 4, 4, 4))?;
         let mut a = Asm::new();
         a.ld_map(R2, &array);
         if known {
@@ -258,15 +257,13 @@ fn tail_call(bpf: &Bpf, known: bool) -> Outcome {
         a.call(12);
         a.mov(R0, 0);
         a.exit();
-        let prog = load(bpf, ProgType::SCHED_CLS, &a.finish())?;
+        let mut prog = subject.load(ProgType::SCHED_CLS, &a.finish())?;
         if full {
-            let fd = prog.as_fd().as_raw_fd();
-            array
-                .update(&1u32.to_ne_bytes(), &fd.to_ne_bytes(), 0)
-                .map_err(|e| Missing::Failed(format!("update: {e}")))?;
+            let fd = prog.fd()?;
+            subject.update(&array, &1u32.to_ne_bytes(), &fd.to_ne_bytes())?;
         }
-        let ticks = Runner::new(&prog).per_run()?;
-        Ok::<_, Missing>((ticks, image_bytes(&prog)))
+        let ticks = prog.per_run()?;
+        Ok::<_, Missing>((ticks, prog.image_bytes()))
     };
     // Without a program in the slot it ends at once.
     let (one, bytes) = ticks(false)?;
@@ -301,11 +298,11 @@ pub(super) fn cases() -> Vec<Case> {
         plain("helper get_prandom_u32", 55.0, n, || helper(7)),
         plain("helper get_smp_processor_id", 7.0, n, || helper(8)),
         // A program's smallest image; the figure is a test run's loop with the program in it.
-        Case::new("test run", "empty program", "insns/run", None, |bpf| {
+        Case::new("test run", "empty program", "insns/run", None, |subject| {
             let mut a = Asm::new();
             a.mov(R0, 0);
             a.exit();
-            round(bpf, ProgType::SCHED_CLS, &a.finish(), 1)
+            round(subject, ProgType::SCHED_CLS, &a.finish(), 1)
         }),
     ]
 }

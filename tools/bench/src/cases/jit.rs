@@ -65,7 +65,7 @@ fn measure(bpf: &Bpf, insns: &[Slot]) -> Outcome {
 }
 
 fn case(name: &str, write: impl Fn() -> Vec<Slot> + 'static) -> Case {
-    Case::new(GROUP, name, UNIT, None, move |b| measure(b, &write()))
+    Case::of_kernel(GROUP, name, UNIT, None, move |b| measure(b, &write()))
 }
 
 pub(super) fn cases() -> Vec<Case> {
@@ -73,7 +73,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("straight line, 1000", || straight(1000)),
         case("diamonds, 1000", || diamonds(1000)),
         case("packet checks, 100", || packet(100)),
-        Case::new(GROUP, "map lookups, 400", UNIT, None, |b| {
+        Case::of_kernel(GROUP, "map lookups, 400", UNIT, None, |b| {
             let map = create(b, &MapSpec::new(MapType::HASH, 8, 8, 16))?;
             measure(b, &lookups(400, &map))
         }),

@@ -2,9 +2,10 @@
 
 //! PROG_LOAD: what a program's verification, rewriting and compilation cost by shape and size.
 
-use super::{create, Case, Figure, Missing, Outcome};
+use super::{Case, Figure, Missing, Outcome};
 use crate::asm::*;
 use crate::clock::ticks;
+use crate::subject::Subject;
 use oxbpf::{Bpf, Map, MapSpec, MapType, ProgSpec, ProgType, Slot};
 use std::time::Duration;
 
@@ -13,15 +14,15 @@ const UNIT: &str = "insns/load";
 const RANDOM: i32 = 7;
 const LOOKUP: i32 = 1;
 
-fn loading(bpf: &Bpf, insns: &[Slot]) -> Outcome {
+fn loading(subject: &dyn Subject, insns: &[Slot]) -> Outcome {
     Ok(Figure {
-        ticks: time_of(bpf, insns)?,
+        ticks: subject.load_ticks(insns)?,
         bytes: None,
     })
 }
 
 /// Ticks of loading a program once.
-pub(super) fn time_of(bpf: &Bpf, insns: &[Slot]) -> Result<f64, Missing> {
+pub(crate) fn time_of(bpf: &Bpf, insns: &[Slot]) -> Result<f64, Missing> {
     let spec = ProgSpec::new(ProgType::SCHED_CLS, insns);
     let mut best = u64::MAX;
     let tries = if insns.len() > 5000 { 1 } else { 3 };
@@ -41,7 +42,7 @@ pub(super) fn time_of(bpf: &Bpf, insns: &[Slot]) -> Result<f64, Missing> {
 }
 
 fn case(name: impl Into<String>, write: impl Fn() -> Vec<Slot> + 'static) -> Case {
-    Case::new(GROUP, name, UNIT, None, move |bpf| loading(bpf, &write()))
+    Case::new(GROUP, name, UNIT, None, move |s| loading(s, &write()))
 }
 
 /// Additions, one after the other.
@@ -155,9 +156,9 @@ pub(super) fn lookups(n: i32, map: &Map) -> Vec<Slot> {
 }
 
 fn lookup_case(n: i32) -> Case {
-    Case::new(GROUP, format!("map lookups, {n}"), UNIT, None, move |bpf| {
-        let map = create(bpf, &MapSpec::new(MapType::HASH, 8, 8, 16))?;
-        loading(bpf, &lookups(n, &map))
+    Case::new(GROUP, format!("map lookups, {n}"), UNIT, None, move |s| {
+        let map = s.create(&MapSpec::new(MapType::HASH, 8, 8, 16))?;
+        loading(s, &lookups(n, &map))
     })
 }
 

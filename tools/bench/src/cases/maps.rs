@@ -5,10 +5,10 @@
 //! A round takes its key from a congruence: bits of it below the number of keys in use.
 
 use super::exec::{advance, again, round, ROUNDS};
-use super::{create, load, Case, Missing, Outcome};
+use super::{Case, Missing, Outcome};
 use crate::asm::*;
-use crate::clock::Runner;
-use oxbpf::{Bpf, Map, MapSpec, MapType, ProgType, Slot};
+use crate::subject::Subject;
+use oxbpf::{Map, MapSpec, MapType, ProgType, Slot};
 use std::os::fd::{AsFd, AsRawFd};
 
 const GROUP: &str = "maps";
@@ -63,13 +63,13 @@ impl Shape {
         }
     }
 
-    fn create(&self, bpf: &Bpf) -> Result<Map, Missing> {
+    fn create(&self, s: &dyn Subject) -> Result<Map, Missing> {
         let mut spec = MapSpec::new(self.ty, self.key, self.value, self.max);
         spec.flags = match self.ty {
             MapType::ARRAY | MapType::PERCPU_ARRAY => self.flags & !ZERO_SEED,
             _ => self.flags,
         };
-        create(bpf, &spec)
+        s.create(&spec)
     }
 }
 
@@ -137,8 +137,8 @@ fn delete(a: &mut Asm, map: &Map) {
 }
 
 /// Enters the keys 0 to `n`, by a program that goes on where its last run ended.
-fn fill(bpf: &Bpf, shape: &Shape, map: &Map, n: u32) -> Result<(), Missing> {
-    let next = create(bpf, &MapSpec::new(MapType::ARRAY, 4, 8, 1))?;
+fn fill(s: &dyn Subject, shape: &Shape, map: &Map, n: u32) -> Result<(), Missing> {
+    let next = s.create(&MapSpec::new(MapType::ARRAY, 4, 8, 1))?;
     let rounds = n.min(256);
     let insns = looping(shape, rounds as i32, |a| {
         a.ld_value(R1, &next, 0);
@@ -150,22 +150,21 @@ fn fill(bpf: &Bpf, shape: &Shape, map: &Map, n: u32) -> Result<(), Missing> {
         update(a, map, 0);
         a.alu_reg(Alu::Or, R9, R0);
     });
-    let prog = load(bpf, ProgType::SCHED_CLS, &insns)?;
-    let mut runner = Runner::new(&prog);
+    let mut prog = s.load(ProgType::SCHED_CLS, &insns)?;
     // A few too many at the end would be keys that are not wanted.
     let whole = n / rounds;
-    if n % rounds != 0 || runner.run(whole)? != 0 {
+    if n % rounds != 0 || prog.run(whole)? != 0 {
         return Err(Missing::Failed(format!("cannot enter {n} keys")));
     }
     Ok(())
 }
 
 /// A map filled with all keys, and a loop.
-fn filled(bpf: &Bpf, shape: &Shape, body: impl Fn(&mut Asm, &Map)) -> Outcome {
-    let map = shape.create(bpf)?;
-    fill(bpf, shape, &map, shape.keys)?;
+fn filled(s: &dyn Subject, shape: &Shape, body: impl Fn(&mut Asm, &Map)) -> Outcome {
+    let map = shape.create(s)?;
+    fill(s, shape, &map, shape.keys)?;
     let insns = looping(shape, ROUNDS, |a| body(a, &map));
-    round(bpf, ProgType::SCHED_CLS, &insns, ROUNDS)
+    round(s, ProgType::SCHED_CLS, &insns, ROUNDS)
 }
 
 fn case(
@@ -174,8 +173,8 @@ fn case(
     shape: Shape,
     body: impl Fn(&mut Asm, &Map, &Shape) + 'static,
 ) -> Case {
-    Case::new(GROUP, name, UNIT, noted, move |bpf| {
-        filled(bpf, &shape, |a, map| body(a, map, &shape))
+    Case::new(GROUP, name, UNIT, noted, move |s| {
+        filled(s, &shape, |a, map| body(a, map, &shape))
     })
 }
 
@@ -203,9 +202,9 @@ fn delete_insert(a: &mut Asm, map: &Map, shape: &Shape) {
 }
 
 /// A lookup in one of two maps, so that it is a call whatever a compiler can do with a known map.
-fn one_of_two(bpf: &Bpf, shape: &Shape) -> Outcome {
-    let other = shape.create(bpf)?;
-    filled(bpf, shape, |a, map| {
+fn one_of_two(s: &dyn Subject, shape: &Shape) -> Outcome {
+    let other = shape.create(s)?;
+    filled(s, shape, |a, map| {
         make_key(a, shape, 0);
         let (second, both) = (a.label(), a.label());
         // The sum is never so large, but nobody knows.
@@ -225,11 +224,11 @@ fn one_of_two(bpf: &Bpf, shape: &Shape) -> Outcome {
 }
 
 /// Reserves and commits records of eight bytes, of which all fit: nobody reads them.
-fn ring(bpf: &Bpf) -> Outcome {
+fn ring(s: &dyn Subject) -> Outcome {
     const RESERVE: i32 = 131;
     const SUBMIT: i32 = 132;
     const NO_WAKEUP: i32 = 1;
-    let ring = create(bpf, &MapSpec::new(MapType::RINGBUF, 0, 0, 32 << 20))?;
+    let ring = s.create(&MapSpec::new(MapType::RINGBUF, 0, 0, 32 << 20))?;
     let mut a = Asm::new();
     a.mov(R6, ROUNDS);
     a.mov(R9, 0);
@@ -252,30 +251,25 @@ fn ring(bpf: &Bpf) -> Outcome {
     a.mov_reg(R0, R9);
     a.exit();
     let insns = a.finish();
-    let figure = round(bpf, ProgType::SCHED_CLS, &insns, ROUNDS)?;
+    let figure = round(s, ProgType::SCHED_CLS, &insns, ROUNDS)?;
     // Had it been full once, it still would be.
-    let prog = load(bpf, ProgType::SCHED_CLS, &insns)?;
-    match Runner::new(&prog).run(1)? {
+    let mut prog = s.load(ProgType::SCHED_CLS, &insns)?;
+    match prog.run(1)? {
         0 => Ok(figure),
         _ => Err(Missing::Failed("the ring was full".to_owned())),
     }
 }
 
 /// A lookup in a map that is looked up first.
-fn inner(bpf: &Bpf, outer: MapType) -> Outcome {
+fn inner(s: &dyn Subject, outer: MapType) -> Outcome {
     let shape = Shape::hash(8, 256, 256);
-    let map = shape.create(bpf)?;
-    fill(bpf, &shape, &map, shape.keys)?;
+    let map = shape.create(s)?;
+    fill(s, &shape, &map, shape.keys)?;
     let mut spec = MapSpec::new(outer, 4, 4, 4);
     spec.inner = Some(map.as_fd().as_raw_fd());
-    let outer = create(bpf, &spec)?;
-    outer
-        .update(
-            &1u32.to_ne_bytes(),
-            &map.as_fd().as_raw_fd().to_ne_bytes(),
-            0,
-        )
-        .map_err(|e| Missing::Failed(format!("update: {e}")))?;
+    let outer = s.create(&spec)?;
+    let fd = map.as_fd().as_raw_fd();
+    s.update(&outer, &1u32.to_ne_bytes(), &fd.to_ne_bytes())?;
     let insns = looping(&shape, ROUNDS, |a| {
         let over = a.label();
         a.st(Size::W, R10, VALUE_AT - 8, 1);
@@ -293,19 +287,18 @@ fn inner(bpf: &Bpf, outer: MapType) -> Outcome {
         a.add_reg(R9, R1);
         a.bind(over);
     });
-    round(bpf, ProgType::SCHED_CLS, &insns, ROUNDS)
+    round(s, ProgType::SCHED_CLS, &insns, ROUNDS)
 }
 
 /// A map of IPv4 prefixes of 8, 16 and 24 bits, and addresses that have one of each.
-fn prefixes(bpf: &Bpf, entries: u32) -> Outcome {
+fn prefixes(s: &dyn Subject, entries: u32) -> Outcome {
     let mut spec = MapSpec::new(MapType::LPM_TRIE, 8, 8, entries);
     spec.flags = NO_PREALLOC;
-    let map = create(bpf, &spec)?;
+    let map = s.create(&spec)?;
     let enter = |bits: u32, address: [u8; 4]| {
         let mut key = bits.to_ne_bytes().to_vec();
         key.extend(address);
-        map.update(&key, &[1; 8], 0)
-            .map_err(|e| Missing::Failed(format!("update: {e}")))
+        s.update(&map, &key, &[1; 8])
     };
     enter(8, [10, 0, 0, 0])?;
     for i in 0..entries - 1 {
@@ -332,14 +325,14 @@ fn prefixes(bpf: &Bpf, entries: u32) -> Outcome {
     again(&mut a, R6, top);
     a.mov_reg(R0, R9);
     a.exit();
-    round(bpf, ProgType::SCHED_CLS, &a.finish(), ROUNDS)
+    round(s, ProgType::SCHED_CLS, &a.finish(), ROUNDS)
 }
 
 /// Every update is of a key that is not there: somebody must go.
-fn churn(bpf: &Bpf, shape: &Shape) -> Outcome {
-    let map = shape.create(bpf)?;
-    let next = create(bpf, &MapSpec::new(MapType::ARRAY, 4, 8, 1))?;
-    fill(bpf, shape, &map, shape.keys)?;
+fn churn(s: &dyn Subject, shape: &Shape) -> Outcome {
+    let map = shape.create(s)?;
+    let next = s.create(&MapSpec::new(MapType::ARRAY, 4, 8, 1))?;
+    fill(s, shape, &map, shape.keys)?;
     let insns = looping(shape, ROUNDS, |a| {
         a.ld_value(R1, &next, 0);
         a.ldx(Size::Dw, R8, R1, 0);
@@ -349,16 +342,16 @@ fn churn(bpf: &Bpf, shape: &Shape) -> Outcome {
         point_key(a, shape);
         update(a, &map, 0);
     });
-    round(bpf, ProgType::SCHED_CLS, &insns, ROUNDS)
+    round(s, ProgType::SCHED_CLS, &insns, ROUNDS)
 }
 
 /// The loop that the others have around their operation.
-fn base(bpf: &Bpf) -> Outcome {
+fn base(s: &dyn Subject) -> Outcome {
     let shape = Shape::hash(8, 256, 256);
     let insns = looping(&shape, ROUNDS, |a| {
         make_key(a, &shape, 0);
     });
-    round(bpf, ProgType::SCHED_CLS, &insns, ROUNDS)
+    round(s, ProgType::SCHED_CLS, &insns, ROUNDS)
 }
 
 pub(super) fn cases() -> Vec<Case> {
@@ -413,7 +406,7 @@ pub(super) fn cases() -> Vec<Case> {
         "hash hit, key 8, one of two maps",
         UNIT,
         None,
-        |bpf| one_of_two(bpf, &Shape::hash(8, K10, KEYS_10K)),
+        |s| one_of_two(s, &Shape::hash(8, K10, KEYS_10K)),
     ));
     let hash = Shape::hash(8, K10, KEYS_10K);
     let lazy = Shape {
@@ -443,18 +436,16 @@ pub(super) fn cases() -> Vec<Case> {
             hit,
         ),
         case("LRU update existing", 984.0, lru, existing),
-        Case::new(GROUP, "LRU churn", UNIT, 888.0, move |bpf| {
-            churn(bpf, &lru_full)
+        Case::new(GROUP, "LRU churn", UNIT, 888.0, move |s| {
+            churn(s, &lru_full)
         }),
-        Case::new(GROUP, "LPM lookup, 1k", UNIT, None, |bpf| {
-            prefixes(bpf, 1000)
-        }),
+        Case::new(GROUP, "LPM lookup, 1k", UNIT, None, |s| prefixes(s, 1000)),
         Case::new(GROUP, "ring buffer reserve and submit", UNIT, None, ring),
-        Case::new(GROUP, "hash in an array of maps", UNIT, None, |bpf| {
-            inner(bpf, MapType::ARRAY_OF_MAPS)
+        Case::new(GROUP, "hash in an array of maps", UNIT, None, |s| {
+            inner(s, MapType::ARRAY_OF_MAPS)
         }),
-        Case::new(GROUP, "hash in a hash of maps", UNIT, None, |bpf| {
-            inner(bpf, MapType::HASH_OF_MAPS)
+        Case::new(GROUP, "hash in a hash of maps", UNIT, None, |s| {
+            inner(s, MapType::HASH_OF_MAPS)
         }),
     ]);
     cases

@@ -89,7 +89,7 @@ pub(super) fn cases() -> Vec<Case> {
         ("LPM, 4 + 8", MapType::LPM_TRIE, 8, 8, NO_PREALLOC),
     ]
     .map(|(name, ty, key, value, flags)| {
-        Case::new(GROUP, name, UNIT, None, move |b| {
+        Case::of_kernel(GROUP, name, UNIT, None, move |b| {
             measure(b, ty, key, value, flags)
         })
     })

@@ -70,19 +70,19 @@ pub(super) fn cases() -> Vec<Case> {
     // Behind ENDBR and ftrace's call.
     const INSIDE: u64 = 9;
     vec![
-        Case::new(GROUP, "kprobe, link", UNIT, None, |b| {
+        Case::of_kernel(GROUP, "kprobe, link", UNIT, None, |b| {
             linked(b, FUNCTION, 0)
         }),
-        Case::new(GROUP, "kprobe, perf event", UNIT, 331.0, |b| {
+        Case::of_kernel(GROUP, "kprobe, perf event", UNIT, 331.0, |b| {
             evented(b, 0, false)
         }),
-        Case::new(GROUP, "kprobe by int3, perf event", UNIT, 686.0, |b| {
+        Case::of_kernel(GROUP, "kprobe by int3, perf event", UNIT, 686.0, |b| {
             evented(b, INSIDE, false)
         }),
-        Case::new(GROUP, "kretprobe, link", UNIT, None, |b| {
+        Case::of_kernel(GROUP, "kretprobe, link", UNIT, None, |b| {
             linked(b, FUNCTION, KPROBE_MULTI_RETURN)
         }),
-        Case::new(GROUP, "kretprobe, perf event", UNIT, 642.0, |b| {
+        Case::of_kernel(GROUP, "kretprobe, perf event", UNIT, 642.0, |b| {
             evented(b, 0, true)
         }),
     ]

@@ -93,7 +93,7 @@ fn direct(bpf: &Bpf) -> Outcome {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![Case::new(
+    vec![Case::of_kernel(
         GROUP,
         "direct action, above an empty clsact",
         UNIT,

@@ -133,35 +133,35 @@ pub(super) fn cases() -> Vec<Case> {
     let hash = MapType::HASH;
     let one = |command| move |call: &mut Call, k| call.with(command, k);
     vec![
-        Case::new(GROUP, "hash LOOKUP", UNIT, 2290.0, move |b| {
+        Case::of_kernel(GROUP, "hash LOOKUP", UNIT, 2290.0, move |b| {
             measure(b, hash, one(cmd::MAP_LOOKUP_ELEM))
         }),
-        Case::new(GROUP, "hash UPDATE", UNIT, 2580.0, move |b| {
+        Case::of_kernel(GROUP, "hash UPDATE", UNIT, 2580.0, move |b| {
             measure(b, hash, one(cmd::MAP_UPDATE_ELEM))
         }),
-        Case::new(GROUP, "hash DELETE and UPDATE", UNIT, 4444.0, move |b| {
+        Case::of_kernel(GROUP, "hash DELETE and UPDATE", UNIT, 4444.0, move |b| {
             measure(b, hash, |call, k| {
                 call.with(cmd::MAP_DELETE_ELEM, k);
                 call.with(cmd::MAP_UPDATE_ELEM, k);
             })
         }),
-        Case::new(GROUP, "hash GET_NEXT_KEY", UNIT, 2156.0, move |b| {
+        Case::of_kernel(GROUP, "hash GET_NEXT_KEY", UNIT, 2156.0, move |b| {
             measure(b, hash, |call, k| {
                 // The last key has no next one: ask from the start then.
                 *call.key = k.to_ne_bytes();
                 let _ = call.bpf.call(cmd::MAP_GET_NEXT_KEY, &mut call.attr);
             })
         }),
-        Case::new(GROUP, "hash LOOKUP_BATCH, each", UNIT, None, move |b| {
+        Case::of_kernel(GROUP, "hash LOOKUP_BATCH, each", UNIT, None, move |b| {
             batch(b, LOOKUP_BATCH)
         }),
-        Case::new(GROUP, "hash UPDATE_BATCH, each", UNIT, 641.0, move |b| {
+        Case::of_kernel(GROUP, "hash UPDATE_BATCH, each", UNIT, 641.0, move |b| {
             batch(b, UPDATE_BATCH)
         }),
-        Case::new(GROUP, "array LOOKUP", UNIT, None, move |b| {
+        Case::of_kernel(GROUP, "array LOOKUP", UNIT, None, move |b| {
             measure(b, MapType::ARRAY, one(cmd::MAP_LOOKUP_ELEM))
         }),
-        Case::new(GROUP, "array UPDATE", UNIT, None, move |b| {
+        Case::of_kernel(GROUP, "array UPDATE", UNIT, None, move |b| {
             measure(b, MapType::ARRAY, one(cmd::MAP_UPDATE_ELEM))
         }),
     ]
