@@ -75,6 +75,14 @@ impl ProgTypes {
     pub const PACKET: Self = Self::of(&[ProgType::SchedCls, ProgType::SchedAct, ProgType::Xdp]);
     /// tc's classifier and action.
     pub const TC: Self = Self::of(&[ProgType::SchedCls, ProgType::SchedAct]);
+    /// kprobe, tracepoint, raw tracepoint: what runs where a call chain can be had.
+    pub const PROBES: Self = Self::of(&[
+        ProgType::Kprobe,
+        ProgType::Tracepoint,
+        ProgType::RawTracepoint,
+    ]);
+    /// Types that may write to perf events.
+    pub const OUTPUT: Self = Self::PROBES.and(Self::SKB);
     /// `TC` and a cgroup's filters.
     pub const TC_CGROUP: Self = Self::TC.and(Self::of(&[ProgType::CgroupSkb]));
 
@@ -115,10 +123,14 @@ pub enum MapType {
     Array = 2,
     /// Programs for tail calls.
     ProgArray = 3,
+    /// Perf events.
+    PerfEventArray = 4,
     /// Hash table with a value for each CPU.
     PercpuHash = 5,
     /// Array with a value for each CPU.
     PercpuArray = 6,
+    /// Call chains by their hash.
+    StackTrace = 7,
     /// Hash table that drops old entries when it is full.
     LruHash = 9,
     /// The same with a value for each CPU.
@@ -141,12 +153,14 @@ pub enum MapType {
 
 impl MapType {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Hash,
         Self::Array,
         Self::ProgArray,
+        Self::PerfEventArray,
         Self::PercpuHash,
         Self::PercpuArray,
+        Self::StackTrace,
         Self::LruHash,
         Self::LruPercpuHash,
         Self::LpmTrie,
@@ -169,11 +183,13 @@ impl MapType {
             Self::Hash
             | Self::Array
             | Self::ProgArray
+            | Self::PerfEventArray
             | Self::PercpuHash
             | Self::PercpuArray
             | Self::ArrayOfMaps
             | Self::HashOfMaps => false,
-            Self::LruHash
+            Self::StackTrace
+            | Self::LruHash
             | Self::LruPercpuHash
             | Self::LpmTrie
             | Self::Queue
@@ -208,6 +224,7 @@ impl MapType {
             | Self::LpmTrie => true,
             Self::ProgArray | Self::Queue | Self::Stack | Self::BloomFilter => false,
             Self::ArrayOfMaps | Self::HashOfMaps => false,
+            Self::PerfEventArray | Self::StackTrace => false,
             Self::Ringbuf => false,
         }
     }

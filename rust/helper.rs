@@ -306,13 +306,13 @@ helpers! {
     19 skb_vlan_pop(Ctx) -> Integer, [Moves], TC, None;
     20 skb_get_tunnel_key(Ctx, MemWrite, Size, Anything) -> Integer, [], TC, None;
     21 skb_set_tunnel_key(Ctx, MemRead, Size, Anything) -> Integer, [], TC, None;
-    22 perf_event_read(ConstMap, Anything) -> Integer, [Gpl, NoBody], ALL, Perfmon, EVENTS;
+    22 perf_event_read(ConstMap, Anything) -> Integer, [Gpl], ALL, Perfmon, EVENTS;
     23 redirect(Anything, Anything) -> Integer, [], TC, None;
     24 get_route_realm(Ctx) -> Integer, [], TC, None;
     25 perf_event_output(Ctx, ConstMap, Anything, MemRead, SizeOrZero) -> Integer,
-        [Gpl, NoBody], ALL, None, EVENTS;
+        [Gpl], OUTPUT, None, EVENTS;
     26 skb_load_bytes(Ctx, Anything, MemWrite, Size) -> Integer, [], SKB, None;
-    27 get_stackid(Ctx, ConstMap, Anything) -> Integer, [Gpl, NoBody], TRACING, None, STACKS;
+    27 get_stackid(Ctx, ConstMap, Anything) -> Integer, [Gpl], PROBES, None, STACKS;
     28 csum_diff(MemReadOrNull, SizeOrZero, MemReadOrNull, SizeOrZero, Anything) -> Integer,
         [Pkt], PACKET, None;
     29 skb_get_tunnel_opt(Ctx, MemWrite, Size) -> Integer, [], TC, None;
@@ -332,6 +332,9 @@ helpers! {
     47 get_socket_uid(Ctx) -> Integer, [], SKB, None;
     48 set_hash(Ctx, Anything) -> Integer, [], TC, None;
     50 skb_adjust_room(Ctx, Anything, Anything, Anything) -> Integer, [Moves], TC, None;
+    55 perf_event_read_value(ConstMap, Anything, MemWrite, Size) -> Integer,
+        [Gpl], ALL, Perfmon, EVENTS;
+    67 get_stack(Ctx, MemWrite, SizeOrZero, Anything) -> LengthOrErrno, [Gpl], PROBES, None;
     68 skb_load_bytes_relative(Ctx, Anything, MemWrite, Size, Anything) -> Integer, [], SKB, None;
     79 skb_cgroup_id(Ctx) -> Integer, [], TC_CGROUP, None;
     80 get_current_cgroup_id() -> Integer, [], ALL, Bpf;

@@ -10,12 +10,15 @@
 //! kernel function that a probe can be put on. None sleeps, and none takes a lock of the kernel's.
 
 mod base;
+mod events;
 mod map;
 mod printk;
 mod ringbuf;
 mod skb;
+mod stack;
 mod trace;
 
+use crate::abi::{ProgType, ProgTypes};
 use crate::helper::{Arg, Helper, HELPERS, TAIL_CALL};
 use crate::sys::args::{Body, Kind};
 use crate::sys::packet;
@@ -50,9 +53,12 @@ bodies! {
     19 new1 packet::skb_vlan_pop;
     20 new3 packet::skb_get_tunnel_key;
     21 new3 packet::skb_set_tunnel_key;
+    22 new2 events::read;
     23 new2 packet::redirect;
     24 new1 packet::get_route_realm;
+    25 new4 events::of_regs;
     26 new3 skb::skb_load_bytes;
+    27 new3 stack::id_of_regs;
     28 new3 packet::csum_diff;
     29 new2 packet::skb_get_tunnel_opt;
     30 new2 packet::skb_set_tunnel_opt;
@@ -71,6 +77,8 @@ bodies! {
     47 new1 packet::get_socket_uid;
     48 new2 packet::set_hash;
     50 new4 packet::skb_adjust_room;
+    55 new3 events::read_value;
+    67 new3 stack::of_regs;
     68 new4 packet::skb_load_bytes_relative;
     79 new1 packet::skb_cgroup_id;
     80 new0 base::get_current_cgroup_id;
@@ -107,6 +115,17 @@ bodies! {
     195 new3 map::map_lookup_percpu_elem;
     208 new0 base::ktime_get_tai_ns;
 }
+
+/// Types whose context is no registers.
+const NO_REGS: ProgTypes = ProgTypes::of(&[ProgType::Tracepoint, ProgType::RawTracepoint]);
+
+/// Bodies that programs of some types have instead.
+static BY_TYPE: &[(i32, ProgTypes, Body)] = &[
+    (25, NO_REGS, Body::new4(events::of_caller)),
+    (25, ProgTypes::SKB, Body::new4(events::of_packet)),
+    (27, NO_REGS, Body::new3(stack::id_of_caller)),
+    (67, NO_REGS, Body::new3(stack::of_caller)),
+];
 
 /// Do the parameters of `body` fit the arguments that the verifier checks for `row`?
 // Called in a constant, which the lint does not see.
@@ -161,10 +180,28 @@ const _: () = {
         rows = more_rows;
     }
     assert!(bodies.is_empty(), "a body without a helper");
+
+    let mut others = BY_TYPE;
+    while let [(id, _, body), more @ ..] = others {
+        let mut rows = HELPERS;
+        let mut fit = false;
+        while let [row, more_rows @ ..] = rows {
+            fit |= row.id == *id && fits(row, body);
+            rows = more_rows;
+        }
+        assert!(fit, "a body takes other arguments than its helper");
+        others = more;
+    }
 };
 
-/// Address of the body of helper number `id`.
-pub(crate) fn address(id: i32) -> Option<usize> {
+/// Address of the body of helper number `id` for programs of type `ty`.
+pub(crate) fn address(id: i32, ty: ProgType) -> Option<usize> {
+    let other = BY_TYPE
+        .iter()
+        .find(|(i, types, _)| *i == id && types.contains(ty));
+    if let Some((_, _, body)) = other {
+        return Some(body.address());
+    }
     let at = BODIES.binary_search_by_key(&id, |&(id, _)| id).ok()?;
     BODIES.get(at).map(|(_, body)| body.address())
 }

@@ -22,6 +22,7 @@ mod pool;
 mod queue;
 pub mod ringbuf;
 pub mod spec;
+pub mod stack_trace;
 #[cfg(test)]
 mod stress;
 #[cfg(test)]
@@ -49,6 +50,7 @@ use queue::{Order, Queue};
 use ringbuf::Ringbuf;
 pub use spec::MapSpec;
 use spec::{INNER_MAP, RDONLY_PROG, WRONLY_PROG};
+pub use stack_trace::StackTrace;
 
 /// Flag bit of element operations: take the value's spin lock (`BPF_F_LOCK`).
 pub const F_LOCK: u64 = 1 << 2;
@@ -114,6 +116,7 @@ enum Kind {
     Queue(Queue),
     Bloom(Bloom),
     FdArray(FdArray),
+    StackTrace(StackTrace),
     MapHash(MapHash),
     Ringbuf(Ringbuf),
 }
@@ -154,7 +157,10 @@ impl Map {
             MapType::Stack => Kind::Queue(Queue::new(spec, Order::Lifo)?),
             MapType::Ringbuf => Kind::Ringbuf(Ringbuf::new(spec)?),
             MapType::BloomFilter => Kind::Bloom(Bloom::new(spec)?),
-            MapType::ProgArray | MapType::ArrayOfMaps => Kind::FdArray(FdArray::new(spec)?),
+            MapType::ProgArray | MapType::ArrayOfMaps | MapType::PerfEventArray => {
+                Kind::FdArray(FdArray::new(spec)?)
+            }
+            MapType::StackTrace => Kind::StackTrace(StackTrace::new(spec)?),
             MapType::HashOfMaps => Kind::MapHash(MapHash::new(spec)?),
         };
         Ok(Map {
@@ -295,6 +301,7 @@ impl Map {
             Kind::Queue(m) => m.next(&mut *out, false),
             Kind::Bloom(m) => m.peek((&*out).into()),
             Kind::FdArray(_) | Kind::MapHash(_) => Err(eopnotsupp()),
+            Kind::StackTrace(m) => m.lookup(key, out, false),
             Kind::Ringbuf(_) => Err(ENOTSUPP),
         }
     }
@@ -332,6 +339,7 @@ impl Map {
                 self.prog_update_quick(key, value.into(), flags)
             }
             Kind::FdArray(_) | Kind::MapHash(_) => Err(eopnotsupp()),
+            Kind::StackTrace(_) => Err(EINVAL),
             Kind::Ringbuf(_) => Err(ENOTSUPP),
         }
     }
@@ -376,6 +384,7 @@ impl Map {
             Kind::LruHash(m) => m.lookup_and_delete(key, out, Cpus::Each),
             Kind::LruPercpuHash(m) => m.lookup_and_delete(key, out, Cpus::Each),
             Kind::Queue(m) => m.next(out, true),
+            Kind::StackTrace(m) => m.lookup(key, out, true),
             Kind::Array(_)
             | Kind::PercpuArray(_)
             | Kind::Lpm(_)
@@ -411,6 +420,7 @@ impl Map {
             Kind::LruPercpuHash(m) => m.next_key(key, out),
             Kind::Lpm(m) => m.next_key(key, out),
             Kind::MapHash(m) => m.next_key(key, out),
+            Kind::StackTrace(m) => m.next_key(key, out),
             Kind::Queue(_) => Err(EINVAL),
             Kind::Bloom(_) => Err(eopnotsupp()),
             Kind::Ringbuf(_) => Err(ENOTSUPP),
@@ -445,6 +455,7 @@ impl Map {
             Kind::FdArray(m) if self.spec.ty == MapType::ArrayOfMaps => m.word_of(key) as usize,
             Kind::MapHash(m) => m.word_of(key) as usize,
             Kind::Queue(_) | Kind::Bloom(_) | Kind::FdArray(_) | Kind::Ringbuf(_) => 0,
+            Kind::StackTrace(_) => 0,
         }
     }
 
@@ -504,6 +515,7 @@ impl Map {
             Kind::LruPercpuHash(m) => m.update(key, value, how, which),
             Kind::Lpm(m) => m.update(key, value, how),
             Kind::Queue(_) | Kind::Bloom(_) | Kind::FdArray(_) | Kind::MapHash(_) => Err(EINVAL),
+            Kind::StackTrace(_) => Err(EINVAL),
             Kind::Ringbuf(_) => Err(ENOTSUPP),
         }
     }
@@ -535,6 +547,7 @@ impl Map {
             Kind::LruHash(m) => m.delete(key),
             Kind::LruPercpuHash(m) => m.delete(key),
             Kind::Lpm(m) => m.delete(key),
+            Kind::StackTrace(m) => m.delete(key),
             Kind::Array(_) | Kind::PercpuArray(_) | Kind::Queue(_) => Err(EINVAL),
             Kind::Bloom(_) | Kind::FdArray(_) | Kind::MapHash(_) => Err(eopnotsupp()),
             Kind::Ringbuf(_) => Err(ENOTSUPP),
@@ -630,6 +643,14 @@ impl Map {
     pub fn map_hash(&self) -> Option<&MapHash> {
         match &self.kind {
             Kind::MapHash(m) => Some(m),
+            _ => None,
+        }
+    }
+
+    /// The table of call chains, if it is one.
+    pub fn stack_trace(&self) -> Option<&StackTrace> {
+        match &self.kind {
+            Kind::StackTrace(m) => Some(m),
             _ => None,
         }
     }

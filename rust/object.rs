@@ -3,14 +3,17 @@
 //! Maps as objects: what a descriptor, a program and a number refer to.
 
 pub(crate) mod btf;
+pub(crate) mod events;
 pub(crate) mod held;
 pub(crate) mod inner;
 pub(crate) mod slots;
 
 use self::btf::MapTypes;
-use crate::map::spec::RDONLY_PROG;
+use crate::abi::MapType;
+use crate::map::spec::{PRESERVE_ELEMS, RDONLY_PROG};
 use crate::map::{Map, MapSpec, Memory};
 use crate::sys::anon::{FileObject, Mode};
+use crate::sys::callchain::{self, Buffers};
 use crate::sys::shared::{Kind, Object, Release, Shared};
 use crate::sys::vma::{NewVma, Poller};
 use core::fmt::Write;
@@ -32,6 +35,8 @@ pub(crate) struct MapObject {
     inner: Atomic<bool>,
     /// What user space says that its keys and values are.
     types: Option<MapTypes>,
+    /// What a table of call chains needs of the kernel.
+    _buffers: Option<Buffers>,
 }
 
 /// User space writes no more.
@@ -62,6 +67,10 @@ impl MapObject {
         template: Option<Template>,
         types: Option<MapTypes>,
     ) -> Result<Shared<Self>> {
+        let buffers = match spec.ty {
+            MapType::StackTrace => Some(stack_buffers(spec)?),
+            _ => None,
+        };
         let map = Map::new(spec)?;
         let held = HeldBy::new(spec, template)?;
         Shared::new(MapObject {
@@ -71,6 +80,7 @@ impl MapObject {
             held,
             inner: Atomic::new(false),
             types,
+            _buffers: buffers,
         })
     }
 
@@ -184,8 +194,39 @@ impl Drop for UserRef {
     }
 }
 
+/// A part in the kernel's buffers for call chains, for a table of them.
+///
+/// # Errors
+///
+/// `EINVAL` for chains that are longer than the kernel's; `EOPNOTSUPP` when there are none.
+fn stack_buffers(spec: &MapSpec) -> Result<Buffers> {
+    if spec.value_size / 8 > callchain::max_depth().ok_or(callchain::unsupported())? {
+        return Err(EINVAL);
+    }
+    Buffers::new()
+}
+
 /// What a map's descriptor holds.
-pub(crate) struct MapFile(UserRef);
+pub(crate) struct MapFile {
+    user: UserRef,
+    /// No other file of a map has the same.
+    number: u64,
+}
+
+/// The number of the file that is made next.
+static FILES: Atomic<u64> = Atomic::new(1);
+
+impl Drop for MapFile {
+    /// What was put into an array of events by way of this file goes with it.
+    fn drop(&mut self) {
+        let object = self.object();
+        if let (Some(events), Some(words)) = (object.events(), object.map.fd_array()) {
+            if !object.map.spec().has(PRESERVE_ELEMS) {
+                events.close(words, self.number);
+            }
+        }
+    }
+}
 
 impl MapFile {
     /// `BPF_F_RDONLY`
@@ -194,7 +235,10 @@ impl MapFile {
     pub(crate) const WRONLY: u32 = 1 << 4;
 
     pub(crate) fn new(map: Shared<MapObject>) -> Self {
-        MapFile(UserRef::new(map))
+        MapFile {
+            user: UserRef::new(map),
+            number: FILES.fetch_add(1, Relaxed),
+        }
     }
 
     /// How flags say that a map is opened.
@@ -213,7 +257,12 @@ impl MapFile {
 
     /// The map.
     pub(crate) fn object(&self) -> &Shared<MapObject> {
-        &self.0 .0
+        self.user.map()
+    }
+
+    /// What tells it from all other files of maps.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 }
 

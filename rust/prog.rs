@@ -8,10 +8,11 @@ pub(crate) mod stats;
 
 use crate::abi::ProgType;
 use crate::isa::encode::{encode, wire_imm64, RawImm64};
-use crate::isa::{Imm64, RawInsn};
+use crate::isa::{Imm64, Insn, RawInsn};
 use crate::object::btf::BtfObject;
 use crate::object::MapObject;
 use crate::sys::anon::FileObject;
+use crate::sys::callchain::Buffers;
 use crate::sys::context::RunGuard;
 use crate::sys::cred::Uid;
 use crate::sys::hash::sha256;
@@ -76,7 +77,12 @@ pub(crate) struct Aux {
     pub(crate) btf: Option<Shared<BtfObject>>,
     /// Its functions and source lines, as `xlated` has them.
     pub(crate) source: crate::verifier::source::Source,
+    /// What it needs of the kernel to ask for call chains.
+    _buffers: Option<Buffers>,
 }
+
+/// `bpf_get_stack`
+const GET_STACK: Insn = Insn::Call { helper: 67 };
 
 impl Object for Prog {
     const KIND: Kind = Kind::Prog;
@@ -158,6 +164,10 @@ impl Prog {
             load_time: time::boot_ns(),
             verified_insns: source.verified.processed(),
             ctx_end: source.verified.ctx_end(),
+            _buffers: match source.verified.code().insns.iter().any(|i| *i == GET_STACK) {
+                true => Some(Buffers::new()?),
+                false => None,
+            },
             maps: source.maps,
             bound: KBox::pin_init(new_mutex!(KVec::new()), GFP_KERNEL_ACCOUNT)?,
             xlated,

@@ -239,7 +239,7 @@ pub(super) fn update(attr: &Attr) -> Result<i32> {
     each(attr, a.count, |n| {
         a.key(n, key.len()).read(&mut key)?;
         a.value(n, value.len()).read(&mut value)?;
-        update_value(file.object(), &key, &value, a.elem_flags)
+        update_value(&file, &key, &value, a.elem_flags)
     })
 }
 

@@ -248,13 +248,14 @@ pub(super) fn lookup_value(
 
 /// Sets the value of `key`, which may be a descriptor.
 pub(super) fn update_value(
-    object: &Shared<MapObject>,
+    file: &FileRef<MapFile>,
     key: &[u8],
     value: &[u8],
     flags: u64,
 ) -> Result {
+    let object = file.object();
     match object.held() {
-        Some(held) => held.update(object.map(), key, value, flags),
+        Some(held) => held.update(object.map(), file.number(), key, value, flags),
         None => with_map(object, |map| map.update(key, value, flags)),
     }
 }
@@ -283,7 +284,7 @@ fn update_elem(a: &ElemAttr) -> Result<i32> {
     let (mut key, mut value) = (Room::new(), Room::new());
     let key = key.read_key(a.key, map.spec().key_size)?;
     let value = value.read(a.value, map.user_value_size(a.flags))?;
-    update_value(file.object(), key, value, a.flags)?;
+    update_value(&file, key, value, a.flags)?;
     Ok(0)
 }
 

@@ -44,6 +44,7 @@ impl Map {
             Kind::Array(_) | Kind::PercpuArray(_) | Kind::Lpm(_) => Bulk::Keys,
             Kind::FdArray(_) if self.spec.ty == MapType::ArrayOfMaps => Bulk::Keys,
             Kind::Queue(_) | Kind::Bloom(_) | Kind::FdArray(_) | Kind::Ringbuf(_) => Bulk::None,
+            Kind::StackTrace(_) => Bulk::None,
         }
     }
 
@@ -71,6 +72,7 @@ impl Map {
             | Kind::Lpm(_)
             | Kind::Queue(_)
             | Kind::Bloom(_)
+            | Kind::StackTrace(_)
             | Kind::FdArray(_)
             | Kind::Ringbuf(_) => false,
         }
@@ -109,6 +111,7 @@ impl Map {
             | Kind::Lpm(_)
             | Kind::Queue(_)
             | Kind::Bloom(_)
+            | Kind::StackTrace(_)
             | Kind::FdArray(_)
             | Kind::MapHash(_)
             | Kind::Ringbuf(_) => Err(ENOTSUPP),

@@ -32,6 +32,7 @@ impl Map {
             | Kind::Queue(_)
             | Kind::Bloom(_)
             | Kind::FdArray(_)
+            | Kind::StackTrace(_)
             | Kind::MapHash(_) => None,
         }
     }
@@ -50,6 +51,7 @@ impl Map {
             Kind::Bloom(m) => m.bytes(),
             Kind::FdArray(m) => m.bytes(),
             Kind::MapHash(m) => m.bytes(),
+            Kind::StackTrace(m) => m.bytes(),
             Kind::Ringbuf(m) => m.ring().bytes(),
         };
         kind.saturating_add(size_of::<Map>())

@@ -24,6 +24,8 @@ pub const RDONLY_PROG: u32 = 1 << 7;
 pub const WRONLY_PROG: u32 = 1 << 8;
 /// `BPF_F_MMAPABLE`
 pub const MMAPABLE: u32 = 1 << 10;
+/// `BPF_F_PRESERVE_ELEMS`
+pub const PRESERVE_ELEMS: u32 = 1 << 11;
 /// `BPF_F_INNER_MAP`
 pub const INNER_MAP: u32 = 1 << 12;
 /// `BPF_F_RB_OVERWRITE`
@@ -102,7 +104,8 @@ impl MapSpec {
             },
             MapType::LpmTrie => Ok(()),
             MapType::Ringbuf => Ok(()),
-            MapType::ProgArray | MapType::ArrayOfMaps => {
+            MapType::StackTrace => Ok(()),
+            MapType::ProgArray | MapType::ArrayOfMaps | MapType::PerfEventArray => {
                 match self.value_size == 4 && self.flags & (RDONLY_PROG | WRONLY_PROG) == 0 {
                     true => self.check_array(),
                     false => Err(EINVAL),
@@ -160,7 +163,9 @@ impl MapSpec {
             | MapType::Queue
             | MapType::Stack
             | MapType::ProgArray
-            | MapType::ArrayOfMaps => Ok(()),
+            | MapType::ArrayOfMaps
+            | MapType::PerfEventArray => Ok(()),
+            MapType::StackTrace => self.check_stack_trace(),
             MapType::Ringbuf => {
                 let good = self.flags & !(NUMA_NODE | RB_OVERWRITE) == 0
                     && self.key_size == 0
@@ -205,6 +210,7 @@ impl MapSpec {
     fn check_array(&self) -> Result {
         let more = match self.ty {
             MapType::Array => MMAPABLE | INNER_MAP,
+            MapType::PerfEventArray => PRESERVE_ELEMS,
             _ => 0,
         };
         if self.max_entries == 0
@@ -246,6 +252,22 @@ impl MapSpec {
             return Err(E2BIG);
         }
         self.check_percpu_value()
+    }
+
+    fn check_stack_trace(&self) -> Result {
+        // Build ids are not there: who asks for them gets what a kernel without them says.
+        if self.flags & !(NUMA_NODE | RDONLY | WRONLY) != 0
+            || self.max_entries == 0
+            || self.key_size != 4
+            || self.value_size < 8
+            || self.value_size % 8 != 0
+        {
+            return Err(EINVAL);
+        }
+        match self.max_entries > 1 << 31 {
+            true => Err(E2BIG),
+            false => Ok(()),
+        }
     }
 
     fn check_queue(&self) -> Result {

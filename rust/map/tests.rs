@@ -331,7 +331,11 @@ fn queues_and_stacks_are_their_model() {
 fn good() -> impl Iterator<Item = MapSpec> {
     MapType::ALL.into_iter().filter_map(|ty| match ty {
         // Its elements have operations of their own.
-        MapType::ProgArray | MapType::ArrayOfMaps | MapType::HashOfMaps => None,
+        MapType::ProgArray
+        | MapType::PerfEventArray
+        | MapType::StackTrace
+        | MapType::ArrayOfMaps
+        | MapType::HashOfMaps => None,
         MapType::Ringbuf => Some(spec(ty, 0, 0, 4096)),
         MapType::Queue | MapType::Stack | MapType::BloomFilter => Some(spec(ty, 0, 8, 10)),
         MapType::LpmTrie => {

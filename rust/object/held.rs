@@ -2,6 +2,7 @@
 
 //! Elements that user space names by descriptors: the commands on them.
 
+use super::events::Events;
 use super::inner::{MapEntries, MapSlots, Template};
 use super::{MapFile, MapObject};
 use crate::abi::MapType;
@@ -9,6 +10,7 @@ use crate::map::{FdArray, Map, MapSpec};
 use crate::prog::array::ProgArray;
 use crate::prog::ProgFile;
 use crate::sys::anon::FileRef;
+use crate::sys::perf_map::Event;
 use kernel::prelude::*;
 
 /// The objects that a map of descriptors holds.
@@ -19,6 +21,8 @@ pub(crate) enum HeldBy {
     Maps(MapSlots),
     /// Maps by key.
     MapsByKey(MapEntries),
+    /// Perf events.
+    Events(Events),
 }
 
 impl HeldBy {
@@ -34,6 +38,7 @@ impl HeldBy {
             (MapType::ProgArray, _) => HeldBy::Progs(ProgArray::new(entries)?),
             (MapType::ArrayOfMaps, Some(t)) => HeldBy::Maps(MapSlots::new(entries, t)?),
             (MapType::HashOfMaps, Some(t)) => HeldBy::MapsByKey(MapEntries::new(entries, t)?),
+            (MapType::PerfEventArray, _) => HeldBy::Events(Events::new(entries)?),
             (MapType::ArrayOfMaps | MapType::HashOfMaps, None) => return Err(EINVAL),
             _ => return Ok(None),
         }))
@@ -42,7 +47,7 @@ impl HeldBy {
     /// What the maps in it are like.
     pub(super) fn template(&self) -> Option<&Template> {
         match self {
-            HeldBy::Progs(_) => None,
+            HeldBy::Progs(_) | HeldBy::Events(_) => None,
             HeldBy::Maps(maps) => Some(maps.template()),
             HeldBy::MapsByKey(maps) => Some(maps.template()),
         }
@@ -52,23 +57,32 @@ impl HeldBy {
     ///
     /// # Errors
     ///
-    /// `ENOENT` for nothing.
+    /// `ENOENT` for nothing; `ENOTSUPP` for events, which have no numbers.
     pub(crate) fn number(&self, map: &Map, key: &[u8]) -> Result<u32> {
         let index = || words(map)?.index(key).ok_or(ENOENT);
         match self {
             HeldBy::Progs(progs) => progs.number(index()?),
             HeldBy::Maps(maps) => maps.number(index()?),
             HeldBy::MapsByKey(maps) => maps.number(map.map_hash().ok_or(EINVAL)?, key),
+            HeldBy::Events(_) => Err(ENOTSUPP),
         }
     }
 
-    /// Puts the object behind the descriptor that `value` is at `key` of `map`.
+    /// Puts the object behind the descriptor that `value` is at `key` of `map`, by way of file number
+    /// `file` of the map.
     ///
     /// # Errors
     ///
     /// `E2BIG` for an index past the end; `EBADF` and `EINVAL` for a wrong descriptor; `EINVAL` for an
     /// object that does not belong there, and for flags; those of an update of a hash.
-    pub(crate) fn update(&self, map: &Map, key: &[u8], value: &[u8], flags: u64) -> Result {
+    pub(crate) fn update(
+        &self,
+        map: &Map,
+        file: u64,
+        key: &[u8],
+        value: &[u8],
+        flags: u64,
+    ) -> Result {
         let fd = value.first_chunk().copied().ok_or(EINVAL)?;
         let fd = u32::from_ne_bytes(fd);
         let index = || match flags {
@@ -91,6 +105,10 @@ impl HeldBy {
                 let hash = map.map_hash().ok_or(EINVAL)?;
                 maps.update(hash, key, inner.object().clone(), flags)
             }
+            HeldBy::Events(events) => {
+                let index = index()?;
+                events.update(words(map)?, index, Event::get(fd)?, file)
+            }
         }
     }
 
@@ -105,6 +123,7 @@ impl HeldBy {
             HeldBy::Progs(progs) => progs.delete(words(map)?, index()?),
             HeldBy::Maps(maps) => maps.delete(words(map)?, index()?),
             HeldBy::MapsByKey(maps) => maps.delete(map.map_hash().ok_or(EINVAL)?, key),
+            HeldBy::Events(events) => events.delete(words(map)?, index()?),
         }
     }
 }
@@ -123,6 +142,14 @@ impl MapObject {
     pub(crate) fn progs(&self) -> Option<&ProgArray> {
         match &self.held {
             Some(HeldBy::Progs(progs)) => Some(progs),
+            _ => None,
+        }
+    }
+
+    /// Its events, if it has any.
+    pub(super) fn events(&self) -> Option<&Events> {
+        match &self.held {
+            Some(HeldBy::Events(events)) => Some(events),
             _ => None,
         }
     }

@@ -87,6 +87,23 @@ impl<T: Held, X: Send + Unpin + 'static> Slots<T, X> {
         Ok(old)
     }
 
+    /// Takes what slot `index` of `array` holds out, if `which` says so.
+    pub(crate) fn take_if(
+        &self,
+        array: &FdArray,
+        index: u32,
+        which: impl FnOnce(&T) -> bool,
+    ) -> Option<T> {
+        let mut table = self.table.lock();
+        let slot = table.held.get_mut(index as usize)?;
+        if !slot.as_ref().is_some_and(which) {
+            return None;
+        }
+        let old = slot.take();
+        array.set(index, 0);
+        old
+    }
+
     /// Calls `f` with the extra data, under the lock: no slot changes meanwhile.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut X) -> R) -> R {
         f(&mut self.table.lock().extra)

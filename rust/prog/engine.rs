@@ -2,7 +2,7 @@
 
 //! What runs a program: machine code when it can be made, else the interpreter.
 
-use crate::abi::MapType;
+use crate::abi::{MapType, ProgType};
 use crate::helper_impl;
 use crate::jit::{
     self, ArrayTarget, Failure, Features, HashTarget, Image, Jumps, MapTarget, Mitigations,
@@ -108,15 +108,18 @@ pub(super) enum Engine {
 }
 
 /// What an interpreted program uses: it keeps its maps itself.
-pub(super) struct Uses(KVec<Shared<MapObject>>);
+pub(super) struct Uses {
+    maps: KVec<Shared<MapObject>>,
+    ty: ProgType,
+}
 
 impl Outside for Uses {
-    fn helper(id: i32) -> Option<usize> {
-        helper_impl::address(id)
+    fn helper(&self, id: i32) -> Option<usize> {
+        helper_impl::address(id, self.ty)
     }
 
     fn map(&self, index: u32) -> Option<&Map> {
-        self.0.get(index as usize).map(|object| object.map())
+        self.maps.get(index as usize).map(|object| object.map())
     }
 }
 
@@ -157,10 +160,9 @@ impl Engine {
     /// `ENOTSUPP` when it must be compiled and cannot; `EINVAL` when it makes tail calls in
     /// subprograms and is not compiled.
     pub(super) fn new(verified: VerifiedProg, aux: &Aux) -> Result<Self> {
-        let maps = &aux.maps;
         let jit = params::jit();
         if jit == Jit::Off {
-            return Self::interpreter(verified, maps);
+            return Self::interpreter(verified, aux);
         }
         match compile(&verified, aux) {
             Ok(compiled) => Ok(Engine::Compiled(compiled)),
@@ -170,23 +172,29 @@ impl Engine {
             }
             Err(reason) => {
                 report(&reason, "interpreted");
-                Self::interpreter(verified, maps)
+                Self::interpreter(verified, aux)
             }
         }
     }
 
     /// Prepares to interpret the program.
-    fn interpreter(verified: VerifiedProg, maps: &[Shared<MapObject>]) -> Result<Self> {
+    fn interpreter(verified: VerifiedProg, aux: &Aux) -> Result<Self> {
         let code = verified.code();
         if code.subprogs.len() > 1 && code.subprogs.iter().any(|s| s.tail_call) {
             // As in-tree: the callers' frames would have to stay.
             return Err(EINVAL);
         }
-        let mut kept = KVec::with_capacity(maps.len(), GFP_KERNEL_ACCOUNT)?;
-        for map in maps {
+        let mut kept = KVec::with_capacity(aux.maps.len(), GFP_KERNEL_ACCOUNT)?;
+        for map in &aux.maps {
             kept.push(map.clone(), GFP_KERNEL_ACCOUNT)?;
         }
-        Ok(Engine::Interpreter(Interpreted::new(verified, Uses(kept))))
+        Ok(Engine::Interpreter(Interpreted::new(
+            verified,
+            Uses {
+                maps: kept,
+                ty: aux.ty,
+            },
+        )))
     }
 
     /// Interprets the program on the context at `ctx`, if there is no machine code.
@@ -346,7 +354,7 @@ fn compile(verified: &VerifiedProg, aux: &Aux) -> Result<Compiled, Reason> {
         packet: Some(run::load_packet as usize as u64),
         blind: blinds().then_some(&unguessable),
         variables,
-        helper: &|id| helper_impl::address(id).map(|addr| addr as u64),
+        helper: &|id| helper_impl::address(id, aux.ty).map(|addr| addr as u64),
         maps: &maps,
         tail: TailCalls {
             patch: exec::can_patch(),

@@ -182,6 +182,16 @@ impl WriteArg {
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), self.as_mut_ptr(), len) };
     }
 
+    /// Copies `from` to the first of them; what does not fit is left out, as is a last word that is
+    /// not whole.
+    pub(crate) fn copy(&mut self, from: Bytes<'_>) {
+        let to = self.as_mut_ptr().cast::<u64>();
+        for (i, word) in (0..self.len / 8).zip(from.words()) {
+            // SAFETY: by the invariant a word can be written there during the call.
+            unsafe { to.add(i).write_unaligned(word) };
+        }
+    }
+
     /// Zeroes them.
     #[inline]
     pub(crate) fn clear(&mut self) {

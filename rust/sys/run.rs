@@ -23,7 +23,7 @@ type Helper = extern "C" fn(u64, u64, u64, u64, u64) -> u64;
 /// What the interpreter needs besides the code: the module has one such type.
 pub(crate) trait Outside: Send + Sync + 'static {
     /// Address of a helper's body.
-    fn helper(id: i32) -> Option<usize>;
+    fn helper(&self, id: i32) -> Option<usize>;
     /// The program's map of that index.
     fn map(&self, index: u32) -> Option<&Map>;
 }
@@ -203,7 +203,7 @@ impl<O: Outside> Memory for KernelMemory<'_, O> {
     }
 
     fn call(&mut self, id: i32, [a, b, c, d, e]: [u64; 5]) -> Result<u64, Fault> {
-        let addr = O::helper(id).ok_or(Fault::Helper(id))?;
+        let addr = self.current.outside.helper(id).ok_or(Fault::Helper(id))?;
         // SAFETY: helpers are such functions: what they do with fewer arguments is take no notice
         // of the rest.
         let helper: Helper = unsafe { core::mem::transmute(addr) };

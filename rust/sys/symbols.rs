@@ -99,6 +99,12 @@ symbols! {
     PERF_EVENT_INFO: function bpf_get_perf_event_info, "programs at perf events";
     CURRENT_KPROBE: function current_kprobe, "the function of a kprobe that perf made";
     NS_MATCH: function ns_match, "helper get_ns_current_pid_tgid";
+    PERF_OUTPUT: function perf_event_output, "arrays of perf events";
+    PERF_READ: function perf_event_read_local, "arrays of perf events";
+    CALLCHAIN: function get_perf_callchain, "call chains for programs";
+    CALLCHAIN_TAKE: function get_callchain_buffers, "call chains for programs";
+    CALLCHAIN_GIVE: function put_callchain_buffers, "call chains for programs";
+    CALLCHAIN_MAX: variable sysctl_perf_event_max_stack, "call chains for programs";
     SHOW_VALUE: function kallsyms_show_value, "showing kernel addresses and machine code";
     UNPRIVILEGED: variable sysctl_unprivileged_bpf_disabled, "programs and maps without CAP_BPF";
 }

@@ -566,7 +566,7 @@ fn storm(bpf: &Bpf, ty: MapType) -> Result<(), String> {
 type Listing = fn(&Bpf, MapType) -> Result<String, String>;
 
 /// The lines in which two listings differ.
-fn different(theirs: &str, ours: &str) -> Result<(), String> {
+pub fn different(theirs: &str, ours: &str) -> Result<(), String> {
     let mut all = String::new();
     for (t, o) in theirs.lines().zip(ours.lines()) {
         if t != o {

@@ -14,6 +14,7 @@ mod both;
 mod btf;
 mod caps;
 mod errno;
+mod events;
 mod faults;
 mod fds;
 mod fixtures;
@@ -57,6 +58,7 @@ const SUITES: &[Entry] = &[
     ("map_types", map_types::suite),
     ("batch", batch::suite),
     ("inner", inner::suite),
+    ("events", events::suite),
     ("ids", ids::suite),
     ("btf", btf::suite),
     ("mapped", mapped::suite),

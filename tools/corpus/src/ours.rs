@@ -70,6 +70,16 @@ pub fn facts(kind: &str) -> Option<MapFacts> {
             max_entries: 4096,
             ..hash(0)
         },
+        "event_output" => MapFacts {
+            ty: MapType::PerfEventArray,
+            direct_value: false,
+            ..array(4)
+        },
+        "stacktrace" => MapFacts {
+            ty: MapType::StackTrace,
+            direct_value: false,
+            ..array(8)
+        },
         "prog1" => MapFacts {
             ty: MapType::ProgArray,
             max_entries: 4,

@@ -1,0 +1,579 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Perf events in maps and call chains: what programs write to events, read from counters, and see
+//! of the stack, against the kernel's own bpf(2).
+
+use crate::both::Both;
+use crate::insn::{add, call, exit, ld_imm64, ld_map, mov, mov_reg, raw};
+use crate::ktap::Suite;
+use oxbpf::attr::Attr;
+use oxbpf::link::TRACE_KPROBE_MULTI;
+use oxbpf::{cmd, Bpf, Map, MapSpec, MapType, Prog, ProgSpec, ProgType, Slot, TestRun};
+use std::fmt::Write;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// `PERF_COUNT_SW_*`
+const CPU_CLOCK: u64 = 0;
+const CONTEXT_SWITCHES: u64 = 3;
+const BPF_OUTPUT: u64 = 10;
+/// `BPF_F_CURRENT_CPU`
+const CURRENT_CPU: u64 = 0xffff_ffff;
+/// `PERF_RECORD_LOST`
+const LOST: u32 = 2;
+/// `BPF_F_PRESERVE_ELEMS`
+const PRESERVE: u32 = 1 << 11;
+/// Pages of an event's ring, behind the first.
+const PAGES: usize = 8;
+const PAGE: usize = 4096;
+
+/// What is probed: two functions, so that oxbpf's probe is of the kind of bpf(2)'s, which says another
+/// address for the place than a kprobe.
+const PROBES: &[&str] = &["vfs_open", "vfs_rmdir"];
+
+/// Stays on CPU 0.
+fn stay() -> Result<(), String> {
+    // SAFETY: the set is a plain array of bits.
+    let done = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(0, &mut set);
+        libc::sched_setaffinity(0, size_of_val(&set), &set)
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err("cannot stay on a CPU".into()),
+    }
+}
+
+/// A software event of a CPU.
+struct Event {
+    fd: OwnedFd,
+    ring: *mut u8,
+}
+
+impl Event {
+    /// With `raw` records in a ring, if it is for output; `inherit`: children count too.
+    fn open(config: u64, pid: i32, cpu: i32, inherit: bool) -> Result<Event, String> {
+        let mut a = [0u8; 128];
+        let mut put = |at: usize, v: u64| a[at..at + 8].copy_from_slice(&v.to_ne_bytes());
+        // type PERF_TYPE_SOFTWARE and size; then config, period, sample_type PERF_SAMPLE_RAW
+        put(0, 1 | (128 << 32));
+        put(8, config);
+        put(16, 1);
+        put(24, 1 << 10);
+        put(40, u64::from(inherit) << 1);
+        // SAFETY: the kernel reads the attr, and makes an fd of its own.
+        let fd = unsafe {
+            let fd = libc::syscall(libc::SYS_perf_event_open, a.as_ptr(), pid, cpu, -1, 8);
+            if fd < 0 {
+                return Err(format!("event: {}", std::io::Error::last_os_error()));
+            }
+            OwnedFd::from_raw_fd(fd as i32)
+        };
+        let mut ring = ptr::null_mut();
+        if config == BPF_OUTPUT {
+            // SAFETY: a new mapping.
+            ring = unsafe {
+                libc::mmap(
+                    ptr::null_mut(),
+                    (PAGES + 1) * PAGE,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::MAP_SHARED,
+                    fd.as_raw_fd(),
+                    0,
+                )
+            };
+            if ring == libc::MAP_FAILED {
+                return Err("no ring".into());
+            }
+        }
+        Ok(Event {
+            fd,
+            ring: ring.cast(),
+        })
+    }
+
+    fn number(&self) -> i32 {
+        self.fd.as_raw_fd()
+    }
+
+    /// The records since the last time: type and raw bytes.
+    fn records(&self) -> Vec<(u32, Vec<u8>)> {
+        let mut all = Vec::new();
+        // SAFETY: the ring is mapped; its positions are atomic words of the first page.
+        let (head, tail) = unsafe {
+            (
+                &*self.ring.add(1024).cast::<AtomicU64>(),
+                &*self.ring.add(1032).cast::<AtomicU64>(),
+            )
+        };
+        let end = head.load(Ordering::Acquire);
+        let mut at = tail.load(Ordering::Relaxed);
+        let byte = |at: u64| {
+            let off = PAGE + at as usize % (PAGES * PAGE);
+            // SAFETY: within the ring.
+            unsafe { self.ring.add(off).read_volatile() }
+        };
+        while at < end {
+            let take = |off: u64, n: u64| (0..n).map(|i| byte(at + off + i)).collect::<Vec<u8>>();
+            let ty = u32::from_ne_bytes(take(0, 4).try_into().unwrap_or_default());
+            let size = u16::from_ne_bytes(take(6, 2).try_into().unwrap_or_default());
+            // A record of lost ones begins with the event's number, which is nobody's business.
+            let skip = if ty == LOST { 16 } else { 8 };
+            all.push((ty, take(skip, u64::from(size).saturating_sub(skip))));
+            at += u64::from(size.max(8));
+        }
+        tail.store(end, Ordering::Release);
+        all
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        if !self.ring.is_null() {
+            // SAFETY: mapped when it was opened.
+            unsafe { libc::munmap(self.ring.cast(), (PAGES + 1) * PAGE) };
+        }
+    }
+}
+
+fn events_map(b: &Bpf, flags: u32) -> Result<Map, String> {
+    let spec = MapSpec {
+        flags,
+        ..MapSpec::new(MapType::PERF_EVENT_ARRAY, 4, 4, 4)
+    };
+    b.map_create(&spec).map_err(|e| format!("map: {e}"))
+}
+
+fn put(map: &Map, index: u32, fd: i32) -> Result<(), oxbpf::Errno> {
+    map.update(&index.to_ne_bytes(), &fd.to_ne_bytes(), 0)
+}
+
+fn load(b: &Bpf, ty: ProgType, insns: &[Slot]) -> Result<Prog, String> {
+    let spec = ProgSpec {
+        expected_attach_type: match ty {
+            ProgType::KPROBE => TRACE_KPROBE_MULTI,
+            _ => 0,
+        },
+        log_level: 1,
+        ..ProgSpec::new(ty, insns)
+    };
+    b.prog_load(&spec).map_err(|e| format!("load: {e}"))
+}
+
+fn run(prog: &Prog) -> Result<u32, String> {
+    let input = TestRun {
+        data_in: &(0..64).collect::<Vec<u8>>(),
+        ..TestRun::default()
+    };
+    let done = prog.test_run(&input);
+    done.map(|r| r.retval).map_err(|e| format!("run: {e}"))
+}
+
+/// Stores counting bytes below the frame pointer, 32 of them.
+fn bytes() -> Vec<Slot> {
+    let mut insns = Vec::new();
+    for word in 0..4u64 {
+        let value = u64::from_ne_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|b| b + word as u8 * 8 + 1));
+        insns.extend(ld_imm64(0, value));
+        insns.push(raw(0x7b, 10, 0, -32 + word as i16 * 8, 0));
+    }
+    insns
+}
+
+/// Returns what `perf_event_output` of that many bytes does.
+fn writer(b: &Bpf, map: &Map, flags: u64, size: i32) -> Result<Prog, String> {
+    let mut insns = vec![mov_reg(6, 1)];
+    insns.extend(bytes());
+    insns.push(mov_reg(1, 6));
+    insns.extend(ld_map(2, map));
+    insns.extend(ld_imm64(3, flags));
+    insns.extend([mov_reg(4, 10), add(4, -32), mov(5, size), call(25), exit()]);
+    load(b, ProgType::SCHED_CLS, &insns)
+}
+
+/// Commands on elements.
+fn elements(b: &Bpf) -> Result<String, String> {
+    let mut out = String::new();
+    let mut note = |what: &str, answer: String| {
+        let _ = writeln!(out, "{what}: {answer}");
+    };
+    for (key, value, entries) in [(4, 4, 4), (8, 4, 4), (4, 8, 4), (4, 0, 4), (4, 4, 0)] {
+        for bit in 0..33 {
+            // Nodes and tokens have tests of their own.
+            if matches!(bit, 2 | 16) {
+                continue;
+            }
+            let spec = MapSpec {
+                flags: 1u32.checked_shl(bit).unwrap_or(0),
+                ..MapSpec::new(MapType::PERF_EVENT_ARRAY, key, value, entries)
+            };
+            note("create", format!("{bit} {:?}", b.map_create(&spec).err()));
+        }
+    }
+    let map = events_map(b, 0)?;
+    let event = Event::open(BPF_OUTPUT, -1, 0, false)?;
+    let other = Event::open(CPU_CLOCK, 0, -1, false)?;
+    let inherited = Event::open(CPU_CLOCK, 0, -1, true)?;
+    let null = File::open("/dev/null").map_err(|e| e.to_string())?;
+    let key = |k: u32| k.to_ne_bytes();
+    for k in [0, 3, 4, u32::MAX] {
+        note("delete", format!("{:?}", map.delete(&key(k))));
+        note("lookup", format!("{:?}", map.lookup(&key(k))));
+        note("take", format!("{:?}", map.take(&key(k))));
+        let fds = [
+            event.number(),
+            other.number(),
+            inherited.number(),
+            null.as_raw_fd(),
+            map.as_fd().as_raw_fd(),
+            -1,
+        ];
+        for fd in fds {
+            for flags in [0, 1, 2, 4] {
+                let done = map.update(&key(k), &fd.to_ne_bytes(), flags);
+                note("update", format!("{k} {flags} {done:?}"));
+            }
+        }
+        note("lookup", format!("{:?}", map.lookup(&key(k))));
+        note("next", format!("{:?}", map.next_key(Some(&key(k)))));
+        note("delete", format!("{:?}", map.delete(&key(k))));
+        note("delete", format!("{:?}", map.delete(&key(k))));
+    }
+    for number in [
+        cmd::MAP_LOOKUP_BATCH,
+        cmd::MAP_UPDATE_BATCH,
+        cmd::MAP_DELETE_BATCH,
+    ] {
+        let mut a = Attr::new(56);
+        a.u32(32, 1).u32(36, map.as_fd().as_raw_fd() as u32);
+        note("batch", format!("{:?}", b.call(number, a.bytes())));
+    }
+    let mut frozen = map.as_fd().as_raw_fd().to_ne_bytes();
+    note(
+        "freeze",
+        format!("{:?}", b.call(cmd::MAP_FREEZE, &mut frozen)),
+    );
+    note("update", format!("{:?}", put(&map, 0, event.number())));
+    Ok(out)
+}
+
+/// Records of packets' programs.
+fn output(b: &Bpf) -> Result<String, String> {
+    stay()?;
+    let map = events_map(b, 0)?;
+    let event = Event::open(BPF_OUTPUT, -1, 0, false)?;
+    let elsewhere = Event::open(BPF_OUTPUT, -1, 1, false)?;
+    let clock = Event::open(CPU_CLOCK, 0, -1, false)?;
+    for (index, event) in [&event, &elsewhere, &clock].into_iter().enumerate() {
+        put(&map, index as u32, event.number()).map_err(|e| format!("put: {e}"))?;
+    }
+    let mut out = String::new();
+    let mut all: Vec<(u64, i32)> = [0, 1, 3, 8, 13, 32].map(|size| (CURRENT_CPU, size)).into();
+    all.extend([0, 1, 2, 3, 4, 77, CURRENT_CPU - 1].map(|index| (index, 8)));
+    all.extend([1u64, 14, 20, 63, 64, 65, 1000, 0xf_ffff].map(|n| (CURRENT_CPU | (n << 32), 8)));
+    all.extend([(CURRENT_CPU | (64 << 32), 0), (1 << 52, 8), (1 << 63, 8)]);
+    for (flags, size) in all {
+        let prog = writer(b, &map, flags, size)?;
+        let got = run(&prog)? as i32;
+        let _ = writeln!(out, "{flags:x} {size}: {got} {:x?}", event.records());
+    }
+    // More than the ring takes.
+    let prog = writer(b, &map, CURRENT_CPU | (64 << 32), 32)?;
+    let mut lost = 0;
+    for _ in 0..600 {
+        lost += u32::from(run(&prog)? as i32 != 0);
+    }
+    let _ = writeln!(out, "{lost} lost, {} there", event.records().len());
+    let _ = run(&prog)?;
+    let _ = writeln!(out, "{:x?}", event.records());
+    Ok(out)
+}
+
+/// Counters.
+fn counters(b: &Bpf) -> Result<String, String> {
+    stay()?;
+    let map = events_map(b, 0)?;
+    let mine = Event::open(CPU_CLOCK, 0, -1, false)?;
+    let elsewhere = Event::open(CONTEXT_SWITCHES, -1, 1, false)?;
+    let here = Event::open(CONTEXT_SWITCHES, -1, 0, false)?;
+    for (index, event) in [&mine, &elsewhere, &here].into_iter().enumerate() {
+        put(&map, index as u32, event.number()).map_err(|e| format!("put: {e}"))?;
+    }
+    let mut out = String::new();
+    for flags in [0, 1, 2, 3, 4, CURRENT_CPU, 1 << 32] {
+        let mut insns = ld_map(1, &map).to_vec();
+        insns.extend(ld_imm64(2, flags));
+        insns.extend([call(22), exit()]);
+        let got = run(&load(b, ProgType::SCHED_CLS, &insns)?)? as i32;
+        // Of a time in ns these are the low bits: all but an errno is one.
+        let errno = (-4095..=0).contains(&got);
+        let _ = writeln!(out, "read {flags:x}: {}", if errno { got } else { 1 });
+        for size in [8, 24, 32] {
+            // What it gives, and whether the words are 0.
+            let mut insns = bytes();
+            insns.extend(ld_map(1, &map));
+            insns.extend(ld_imm64(2, flags));
+            insns.extend([
+                mov_reg(3, 10),
+                add(3, -32),
+                mov(4, size),
+                call(55),
+                mov_reg(6, 0),
+            ]);
+            insns.push(raw(0x67, 6, 0, 0, 8));
+            for word in 0..4 {
+                insns.push(raw(0x79, 0, 10, -32 + word * 8, 0));
+                insns.extend([raw(0x15, 0, 0, 1, 0), raw(0x47, 6, 0, 0, 1 << word)]);
+            }
+            insns.extend([mov_reg(0, 6), exit()]);
+            let got = run(&load(b, ProgType::SCHED_CLS, &insns)?)? as i32;
+            let _ = writeln!(out, "value {flags:x} {size}: {got}");
+        }
+    }
+    Ok(out)
+}
+
+/// Which events are there after a map file is closed.
+fn closing(b: &Bpf) -> Result<String, String> {
+    stay()?;
+    let mut out = String::new();
+    for flags in [0, PRESERVE] {
+        let map = events_map(b, flags)?;
+        let id = map.info().map_err(|e| e.to_string())?.id;
+        let event = Event::open(BPF_OUTPUT, -1, 0, false)?;
+        let mut a = Attr::new(12);
+        a.u32(0, id);
+        let fd = b.call(cmd::MAP_GET_FD_BY_ID, a.bytes());
+        let fd = fd.map_err(|e| format!("again: {e}"))?;
+        // SAFETY: the command made it for us.
+        let again = unsafe { OwnedFd::from_raw_fd(fd) };
+        put(&map, 0, event.number()).map_err(|e| format!("put: {e}"))?;
+        let mut a = Attr::new(32);
+        let (key, value) = (1u32.to_ne_bytes(), event.number().to_ne_bytes());
+        a.u32(0, again.as_raw_fd() as u32)
+            .ptr(8, &key)
+            .ptr(16, &value);
+        b.call(cmd::MAP_UPDATE_ELEM, a.bytes())
+            .map_err(|e| format!("put: {e}"))?;
+        let progs = [writer(b, &map, 0, 8)?, writer(b, &map, 1, 8)?];
+        let mut note = |what: &str| -> Result<(), String> {
+            let got = [run(&progs[0])? as i32, run(&progs[1])? as i32];
+            let _ = writeln!(out, "{what}: {got:?} {}", event.records().len());
+            Ok(())
+        };
+        note("both open")?;
+        let copy = again.try_clone().map_err(|e| e.to_string())?;
+        drop(again);
+        note("a copy is open")?;
+        drop(copy);
+        note("second closed")?;
+        drop(map);
+        note("all closed")?;
+    }
+    Ok(out)
+}
+
+/// A program at the function that opens files, which calls helper `id` once with these instructions
+/// before it, and keeps the result in `R9`.
+fn probe(b: &Bpf, before: &[Slot], after: &[Slot]) -> Result<Prog, String> {
+    let pid = std::process::id() as i32;
+    let mut insns = vec![mov_reg(6, 1), call(14), raw(0x77, 0, 0, 0, 32)];
+    let mut body = before.to_vec();
+    body.extend_from_slice(after);
+    insns.push(raw(0x56, 0, 0, body.len() as i16, pid));
+    insns.extend(body);
+    insns.extend([mov(0, 0), exit()]);
+    load(b, ProgType::KPROBE, &insns)
+}
+
+fn hit() {
+    drop(File::open("/dev/null"));
+}
+
+/// Records of a probe.
+fn probed(b: &Bpf) -> Result<String, String> {
+    stay()?;
+    let map = events_map(b, 0)?;
+    let event = Event::open(BPF_OUTPUT, -1, 0, false)?;
+    put(&map, 0, event.number()).map_err(|e| format!("put: {e}"))?;
+    let mut before = bytes();
+    before.push(mov_reg(1, 6));
+    before.extend(ld_map(2, &map));
+    before.extend(ld_imm64(3, CURRENT_CPU));
+    before.extend([mov_reg(4, 10), add(4, -32), mov(5, 24), call(25)]);
+    let prog = probe(b, &before, &[])?;
+    let link = prog
+        .attach_kprobes(PROBES, 0)
+        .map_err(|e| format!("attach: {e}"))?;
+    hit();
+    hit();
+    drop(link);
+    hit();
+    Ok(format!("{:x?}", event.records()))
+}
+
+/// Stacks that programs of both see at the same moment: from the map, and from the buffer.
+fn stacks(both: &Both, user: bool, skip: u64) -> Result<(), String> {
+    stay()?;
+    let flags = skip | u64::from(user) << 8;
+    let mut got = Vec::new();
+    let mut kept = Vec::new();
+    for b in [&both.theirs, &both.ours] {
+        let spec = MapSpec::new(MapType::STACK_TRACE, 4, 8 * 64, 64);
+        let stack = b.map_create(&spec).map_err(|e| format!("map: {e}"))?;
+        let spec = MapSpec::new(MapType::ARRAY, 4, 8 * 66, 1);
+        let room = b.map_create(&spec).map_err(|e| format!("map: {e}"))?;
+        // room: the number, the length, the chain
+        let mut before = vec![raw(0x62, 10, 0, -4, 0), mov_reg(2, 10), add(2, -4)];
+        before.extend(ld_map(1, &room));
+        before.extend([
+            call(1),
+            raw(0x55, 0, 0, 2, 0),
+            mov(0, 0),
+            exit(),
+            mov_reg(7, 0),
+        ]);
+        before.push(mov_reg(1, 6));
+        before.extend(ld_map(2, &stack));
+        before.extend(ld_imm64(3, flags));
+        before.extend([call(27), raw(0x7b, 7, 0, 0, 0)]);
+        before.extend([mov_reg(1, 6), mov_reg(2, 7), add(2, 16), mov(3, 8 * 64)]);
+        before.extend(ld_imm64(4, flags));
+        before.extend([call(67), raw(0x7b, 7, 0, 8, 0)]);
+        let prog = probe(b, &before, &[])?;
+        let link = prog
+            .attach_kprobes(PROBES, 0)
+            .map_err(|e| format!("attach: {e}"))?;
+        kept.push((stack, room, prog, link));
+    }
+    hit();
+    for (stack, room, _, _) in &kept {
+        let value = room.lookup(&[0; 4]).map_err(|e| format!("room: {e}"))?;
+        let id = i64::from_ne_bytes(value[..8].try_into().unwrap_or_default());
+        let key = (id as u32).to_ne_bytes();
+        let chain = stack.lookup(&key);
+        let next = stack.next_key(None);
+        let taken = stack.take(&key);
+        let gone = (stack.lookup(&key), stack.delete(&key), stack.next_key(None));
+        got.push((id, value, chain, next, taken, gone));
+    }
+    let (theirs, ours) = (&got[0], &got[1]);
+    if theirs.0 < 0 || theirs.2.is_err() {
+        return Err(format!("in-tree found no stack: {theirs:x?}"));
+    }
+    match theirs == ours {
+        true => Ok(()),
+        false => Err(format!("in-tree: {theirs:x?}\noxbpf:   {ours:x?}")),
+    }
+}
+
+/// What the two helpers answer to wrong flags and sizes, and the commands on a table of stacks.
+fn stack_answers(b: &Bpf) -> Result<String, String> {
+    stay()?;
+    let mut out = String::new();
+    for (key, value, entries, flags) in [
+        (4, 8, 1, 0),
+        (4, 8, 0, 0),
+        (8, 8, 1, 0),
+        (4, 0, 1, 0),
+        (4, 12, 1, 0),
+        (4, 127 * 8, 3, 0),
+        (4, 128 * 8, 3, 0),
+        (4, 8, 1, 1),
+        (4, 8, 1, 1 << 3),
+        (4, 8, 1, 1 << 4),
+        (4, 8, 1, 1 << 6),
+        (4, 8, 1, 1 << 7),
+        (4, 8, 1, 1 << 10),
+        (4, 8, 0x8000_0001, 0),
+    ] {
+        let spec = MapSpec {
+            flags,
+            ..MapSpec::new(MapType::STACK_TRACE, key, value, entries)
+        };
+        let made = b.map_create(&spec).err();
+        let _ = writeln!(out, "{key} {value} {entries} {flags:x}: {made:?}");
+    }
+    let spec = MapSpec::new(MapType::STACK_TRACE, 4, 64, 3);
+    let stack = b.map_create(&spec).map_err(|e| format!("map: {e}"))?;
+    for key in [0u32, 3, 4, u32::MAX] {
+        let k = key.to_ne_bytes();
+        let _ = writeln!(
+            out,
+            "{key} {:?} {:?} {:?} {:?} {:?}",
+            stack.lookup(&k),
+            stack.take(&k),
+            stack.delete(&k),
+            stack.update(&k, &[0; 64], 0),
+            stack.next_key(Some(&k))
+        );
+    }
+    let spec = MapSpec::new(MapType::ARRAY, 4, 8 * 12, 1);
+    let room = b.map_create(&spec).map_err(|e| format!("map: {e}"))?;
+    for (flags, size) in [
+        (0u64, 64),
+        (0, 0),
+        (0, 12),
+        (0xff, 64),
+        (1 << 11, 32),
+        (1 << 12, 64),
+        (1 << 63, 64),
+        (1 << 9, 64),
+        (1 << 10, 64),
+        (3 << 9, 64),
+        ((1 << 8) | 0xff, 64),
+    ] {
+        let mut before = vec![raw(0x62, 10, 0, -4, 0), mov_reg(2, 10), add(2, -4)];
+        before.extend(ld_map(1, &room));
+        before.extend([
+            call(1),
+            raw(0x55, 0, 0, 2, 0),
+            mov(0, 0),
+            exit(),
+            mov_reg(7, 0),
+        ]);
+        before.push(mov_reg(1, 6));
+        before.extend(ld_map(2, &stack));
+        before.extend(ld_imm64(3, flags));
+        before.extend([call(27), raw(0x65, 0, 0, 1, 0), raw(0x7b, 7, 0, 0, 0)]);
+        before.extend([mov_reg(1, 6), mov_reg(2, 7), add(2, 16), mov(3, size)]);
+        before.extend(ld_imm64(4, flags));
+        before.extend([call(67), raw(0x7b, 7, 0, 8, 0)]);
+        let prog = probe(b, &before, &[])?;
+        let _ = room.update(&[0; 4], &[0x11; 96], 0);
+        let link = prog
+            .attach_kprobes(PROBES, 0)
+            .map_err(|e| format!("attach: {e}"))?;
+        hit();
+        drop(link);
+        let value = room.lookup(&[0; 4]).map_err(|e| format!("room: {e}"))?;
+        let id = i64::from_ne_bytes(value[..8].try_into().unwrap_or_default());
+        let len = i64::from_ne_bytes(value[8..16].try_into().unwrap_or_default());
+        let zeroes = value[16..].iter().filter(|b| **b == 0).count();
+        let zeroes = if len < 0 { zeroes } else { 0 };
+        let _ = writeln!(out, "{flags:x} {size}: {id} {len} {zeroes}");
+    }
+    Ok(out)
+}
+
+/// The suite.
+pub fn suite(s: &mut Suite) {
+    let both = Both::open();
+    let compare = |f: fn(&Bpf) -> Result<String, String>| {
+        crate::inner::different(&f(&both.theirs)?, &f(&both.ours)?)
+    };
+    s.test("commands on events", || compare(elements));
+    s.test("records", || compare(output));
+    s.test("counters", || compare(counters));
+    s.test("events go with their map's file", || compare(closing));
+    s.test("records of a probe", || compare(probed));
+    for (user, skip) in [(false, 0), (false, 3), (true, 0)] {
+        s.test(&format!("a stack, user {user}, skip {skip}"), || {
+            stacks(&both, user, skip)
+        });
+    }
+    s.test("answers about stacks", || compare(stack_answers));
+}
