@@ -160,6 +160,8 @@ fn may_lack_key(ty: MapType) -> bool {
         | MapType::LpmTrie
         | MapType::ArrayOfMaps
         | MapType::HashOfMaps
+        | MapType::PerfEventArray
+        | MapType::StackTrace
         | MapType::BloomFilter => true,
         MapType::ProgArray | MapType::Queue | MapType::Stack | MapType::Ringbuf => false,
     }
@@ -184,7 +186,10 @@ fn check_types(btf: &Btf, spec: &MapSpec, key: Option<&Type>, value: &Type) -> R
         },
         MapType::LpmTrie => key.is_some_and(|key| key.kind == TypeKind::Struct),
         MapType::BloomFilter => key.is_none(),
-        MapType::ArrayOfMaps | MapType::HashOfMaps => return Err(ENOTSUPP),
+        MapType::PerfEventArray
+        | MapType::StackTrace
+        | MapType::ArrayOfMaps
+        | MapType::HashOfMaps => return Err(ENOTSUPP),
         MapType::ProgArray | MapType::Queue | MapType::Stack | MapType::Ringbuf => true,
     };
     match right {
