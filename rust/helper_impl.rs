@@ -116,14 +116,18 @@ bodies! {
     208 new0 base::ktime_get_tai_ns;
 }
 
-/// Types whose context is no registers.
-const NO_REGS: ProgTypes = ProgTypes::of(&[ProgType::Tracepoint, ProgType::RawTracepoint]);
+const RECORD: ProgTypes = ProgTypes::of(&[ProgType::Tracepoint]);
+/// Types whose context has no registers.
+const NO_REGS: ProgTypes = ProgTypes::of(&[ProgType::RawTracepoint]);
 
 /// Bodies that programs of some types have instead.
 static BY_TYPE: &[(i32, ProgTypes, Body)] = &[
+    (25, RECORD, Body::new4(events::of_record)),
     (25, NO_REGS, Body::new4(events::of_caller)),
     (25, ProgTypes::SKB, Body::new4(events::of_packet)),
+    (27, RECORD, Body::new3(stack::id_of_record)),
     (27, NO_REGS, Body::new3(stack::id_of_caller)),
+    (67, RECORD, Body::new3(stack::of_record)),
     (67, NO_REGS, Body::new3(stack::of_caller)),
 ];
 

@@ -4,7 +4,7 @@
 
 use crate::map::Map;
 use crate::sys::args::{CtxArg, MapArg, ReadArg, WriteArg};
-use crate::sys::perf_map::{self, Counter, From, PtRegs};
+use crate::sys::perf_map::{self, Counter, From, PtRegs, TraceRecord};
 use crate::sys::skb::SkBuff;
 use kernel::prelude::*;
 
@@ -15,7 +15,27 @@ pub(super) extern "C" fn of_regs(
     flags: u64,
     data: ReadArg,
 ) -> u64 {
-    super::errno(perf_map::output(&map, From::Regs(&regs), flags, &data))
+    super::errno(perf_map::output(
+        &map,
+        From::Regs(regs.regs()),
+        flags,
+        &data,
+    ))
+}
+
+/// The same of a tracepoint.
+pub(super) extern "C" fn of_record(
+    record: CtxArg<TraceRecord>,
+    map: MapArg<Map>,
+    flags: u64,
+    data: ReadArg,
+) -> u64 {
+    super::errno(perf_map::output(
+        &map,
+        From::Regs(record.regs()),
+        flags,
+        &data,
+    ))
 }
 
 /// The same where there are no registers.

@@ -7,7 +7,7 @@ use crate::sys::args::{CtxArg, MapArg, WriteArg};
 use crate::sys::bytes::Bytes;
 use crate::sys::callchain::{self, Side};
 use crate::sys::context::RunGuard;
-use crate::sys::perf_map::PtRegs;
+use crate::sys::perf_map::{PtRegs, Regs, TraceRecord};
 use kernel::prelude::*;
 
 /// `BPF_F_SKIP_FIELD_MASK`
@@ -19,7 +19,7 @@ const BY_NUMBER: u64 = 3 << 9;
 
 /// The chain that has `depth` addresses, at most, behind those that `flags` skip.
 fn chain<'a>(
-    regs: Option<&CtxArg<PtRegs>>,
+    regs: Option<Regs<'_>>,
     depth: u32,
     flags: u64,
     run: &'a RunGuard,
@@ -33,7 +33,7 @@ fn chain<'a>(
     callchain::get(regs, side, depth, run).ok_or(EFAULT)
 }
 
-fn id(regs: Option<&CtxArg<PtRegs>>, map: &MapArg<Map>, flags: u64) -> Result<u64> {
+fn id(regs: Option<Regs<'_>>, map: &MapArg<Map>, flags: u64) -> Result<u64> {
     if flags & !(SKIP | USER | BY_NUMBER) != 0 {
         return Err(EINVAL);
     }
@@ -43,7 +43,7 @@ fn id(regs: Option<&CtxArg<PtRegs>>, map: &MapArg<Map>, flags: u64) -> Result<u6
     Ok(table.id(ips, flags)?.into())
 }
 
-fn copy(regs: Option<&CtxArg<PtRegs>>, to: &mut WriteArg, flags: u64) -> Result<u64> {
+fn copy(regs: Option<Regs<'_>>, to: &mut WriteArg, flags: u64) -> Result<u64> {
     // What a kernel without build ids says to who asks for them.
     if flags & !(SKIP | USER) != 0 || to.len() % 8 != 0 {
         return Err(EINVAL);
@@ -60,7 +60,16 @@ fn copy(regs: Option<&CtxArg<PtRegs>>, to: &mut WriteArg, flags: u64) -> Result<
 
 /// `get_stackid(ctx, map, flags)` of a probe.
 pub(super) extern "C" fn id_of_regs(regs: CtxArg<PtRegs>, map: MapArg<Map>, flags: u64) -> u64 {
-    super::errno(id(Some(&regs), &map, flags))
+    super::errno(id(Some(regs.regs()), &map, flags))
+}
+
+/// The same of a tracepoint.
+pub(super) extern "C" fn id_of_record(
+    record: CtxArg<TraceRecord>,
+    map: MapArg<Map>,
+    flags: u64,
+) -> u64 {
+    super::errno(id(Some(record.regs()), &map, flags))
 }
 
 /// The same where there are no registers.
@@ -71,7 +80,17 @@ pub(super) extern "C" fn id_of_caller(_: CtxArg<PtRegs>, map: MapArg<Map>, flags
 /// `get_stack(ctx, buf, size, flags)` of a probe.
 pub(super) extern "C" fn of_regs(regs: CtxArg<PtRegs>, mut to: WriteArg, flags: u64) -> u64 {
     to.clear();
-    super::errno(copy(Some(&regs), &mut to, flags))
+    super::errno(copy(Some(regs.regs()), &mut to, flags))
+}
+
+/// The same of a tracepoint.
+pub(super) extern "C" fn of_record(
+    record: CtxArg<TraceRecord>,
+    mut to: WriteArg,
+    flags: u64,
+) -> u64 {
+    to.clear();
+    super::errno(copy(Some(record.regs()), &mut to, flags))
 }
 
 /// The same where there are no registers.

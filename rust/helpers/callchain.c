@@ -5,19 +5,21 @@
 
 #include <linux/percpu.h>
 #include <linux/perf_event.h>
+#include <linux/uaccess.h>
 
+#include "hook.h"
 #include "symbols.h"
 
 int oxbpf_callchain_max(const int *max);
 int oxbpf_callchain_take(const int *max);
 void oxbpf_callchain_give(void);
-const u64 *oxbpf_callchain(struct pt_regs *regs, bool user, u32 depth, u32 *nr);
+const u64 *oxbpf_callchain(struct pt_regs *regs, bool probe, bool user, u32 depth, u32 *nr);
 
 OXBPF_UNEXPORTED(get_perf_callchain);
 OXBPF_UNEXPORTED(get_callchain_buffers);
 OXBPF_UNEXPORTED_VOID(put_callchain_buffers);
 
-/* Registers of who asks without any: a level for each kind of context. */
+/* Registers where no probe gives them: a level for each kind of context. */
 struct oxbpf_callers {
 	struct pt_regs regs[4];
 	int used;
@@ -43,11 +45,39 @@ void oxbpf_callchain_give(void)
 }
 
 /*
+ * Registers as a probe would give them at the return from the function that fetched regs, or that
+ * was called by the raw tracepoint, or else from here. From what perf_fetch_caller_regs() leaves, the
+ * unwinder starts at itself and looks for that function; but it does not come past a program, which
+ * has no frame that it knows.
+ */
+static __always_inline void oxbpf_callers_regs(struct pt_regs *own, const struct pt_regs *regs)
+{
+	const unsigned long *frame = this_cpu_read(oxbpf_raw_tp_frame);
+
+	if (regs) {
+		own->ip = regs->ip;
+		own->sp = regs->sp;
+	} else if (frame) {
+		own->ip = frame[1];
+		own->sp = (unsigned long)frame;
+	} else {
+		perf_fetch_caller_regs(own);
+	}
+	/* Where sp points now is the caller's frame pointer, then the return address. */
+	if (get_kernel_nofault(own->bp, (unsigned long *)own->sp))
+		own->bp = 0;
+	own->sp += 2 * sizeof(unsigned long);
+	own->cs = __KERNEL_CS;
+	own->flags = X86_EFLAGS_FIXED;
+}
+
+/*
  * The chain of the kernel or of the user, innermost first; NULL when there is none to be had. It is
  * in a buffer of the CPU and the kind of context: right until preemption is on again, or another
- * chain is asked for there. Then it may change, but it stays memory that can be read.
+ * chain is asked for there. Then it may change, but it stays memory that can be read. The registers
+ * are a probe's, or those of a tracepoint's perf event, or NULL.
  */
-const u64 *oxbpf_callchain(struct pt_regs *regs, bool user, u32 depth, u32 *nr)
+const u64 *oxbpf_callchain(struct pt_regs *regs, bool probe, bool user, u32 depth, u32 *nr)
 {
 	struct oxbpf_callers *callers = this_cpu_ptr(&oxbpf_callers);
 	struct perf_callchain_entry *trace = NULL;
@@ -55,9 +85,9 @@ const u64 *oxbpf_callchain(struct pt_regs *regs, bool user, u32 depth, u32 *nr)
 
 	barrier();
 	if (n < ARRAY_SIZE(callers->regs)) {
-		if (!regs) {
+		if (!probe) {
+			oxbpf_callers_regs(&callers->regs[n], regs);
 			regs = &callers->regs[n];
-			perf_fetch_caller_regs(regs);
 		}
 		trace = static_call(oxbpf_get_perf_callchain)(regs, !user, user, depth, false,
 							      false, 0);

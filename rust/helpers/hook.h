@@ -33,6 +33,12 @@ struct oxbpf_event {
 DECLARE_PER_CPU(struct oxbpf_event, oxbpf_event);
 
 /*
+ * While a program runs at a raw tracepoint, the frame of the function that the tracepoint called: its
+ * caller's frame pointer and its return address. Otherwise NULL.
+ */
+DECLARE_PER_CPU(const unsigned long *, oxbpf_raw_tp_frame);
+
+/*
  * With preemption off. True when the program ran, and then *ret is its result. Nobody else writes the
  * event meanwhile, for what comes in between runs no program.
  */

@@ -39,9 +39,12 @@ struct oxbpf_raw_tp {
 	u64 mask[MAX_BPF_FUNC_ARGS];
 };
 
+DEFINE_PER_CPU(const unsigned long *, oxbpf_raw_tp_frame);
+
 /* A program sees as many words as there can be; those without an argument are 0. */
 static __always_inline void oxbpf_raw_tp_hit(struct oxbpf_raw_tp *tp, unsigned int count, u64 *args)
 {
+	const unsigned long *before;
 	unsigned int i;
 	u64 ret;
 
@@ -49,7 +52,10 @@ static __always_inline void oxbpf_raw_tp_hit(struct oxbpf_raw_tp *tp, unsigned i
 		args[i] &= tp->mask[i];
 	/* A tracepoint of system calls is hit with preemption on. */
 	preempt_disable_notrace();
+	before = this_cpu_read(oxbpf_raw_tp_frame);
+	this_cpu_write(oxbpf_raw_tp_frame, __builtin_frame_address(0));
 	oxbpf_hook_run(&tp->hook, args, tp->cookie, 0, &ret);
+	this_cpu_write(oxbpf_raw_tp_frame, before);
 	preempt_enable_notrace();
 }
 

@@ -2,10 +2,9 @@
 
 //! Call chains, as perf collects them.
 
-use super::args::CtxArg;
 use super::bytes::Bytes;
 use super::context::RunGuard;
-use super::perf_map::PtRegs;
+use super::perf_map::Regs;
 use super::symbols;
 use core::ptr;
 use kernel::prelude::*;
@@ -14,7 +13,13 @@ extern "C" {
     fn oxbpf_callchain_max(max: *const c_int) -> c_int;
     fn oxbpf_callchain_take(max: *const c_int) -> c_int;
     fn oxbpf_callchain_give();
-    fn oxbpf_callchain(regs: *mut c_void, user: bool, depth: u32, nr: *mut u32) -> *const u64;
+    fn oxbpf_callchain(
+        regs: *mut c_void,
+        probe: bool,
+        user: bool,
+        depth: u32,
+        nr: *mut u32,
+    ) -> *const u64;
 }
 
 /// The kernel's variable with the greatest depth, if everything else that is needed was found too.
@@ -78,16 +83,17 @@ pub(crate) enum Side {
 /// Addresses of the chain that ends in these registers, or in the helper's caller, innermost first;
 /// at most `depth`. They are good for this call of a helper.
 pub(crate) fn get<'a>(
-    regs: Option<&CtxArg<PtRegs>>,
+    regs: Option<Regs<'_>>,
     side: Side,
     depth: u32,
     _run: &'a RunGuard,
 ) -> Option<Bytes<'a>> {
     setting()?;
-    let regs = regs.map_or(ptr::null_mut(), |r| r.as_ptr().cast_mut().cast());
+    let probe = regs.is_some_and(Regs::of_probe);
+    let regs = regs.map_or(ptr::null_mut(), Regs::as_ptr);
     let mut nr = 0;
     // SAFETY: preemption is off, by the guard; the registers are those of the program's context.
-    let ips = unsafe { oxbpf_callchain(regs, side == Side::User, depth, &mut nr) };
+    let ips = unsafe { oxbpf_callchain(regs, probe, side == Side::User, depth, &mut nr) };
     if ips.is_null() {
         return None;
     }

@@ -8,6 +8,7 @@ use super::skb::SkBuff;
 use super::symbols;
 use crate::abi::MapType;
 use crate::map::Map;
+use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 use kernel::prelude::*;
 
@@ -123,14 +124,70 @@ impl CtxArg<SkBuff> {
     }
 }
 
-/// The registers of a kprobe program.
+/// The context of a kprobe program: registers.
 #[repr(C)]
 pub(crate) struct PtRegs([u8; 0]);
+
+/// The context of a tracepoint program: a record, before which the kernel puts the address of the
+/// registers at the tracepoint. Programs can neither read nor write that word.
+#[repr(C)]
+pub(crate) struct TraceRecord(*mut c_void);
+
+/// Registers that a program's context has.
+///
+/// # Invariants
+///
+/// The address of the kernel's registers, which are there as long as the context (`'a`).
+#[derive(Clone, Copy)]
+pub(crate) struct Regs<'a> {
+    addr: *mut c_void,
+    probe: bool,
+    _regs: PhantomData<&'a PtRegs>,
+}
+
+impl Regs<'_> {
+    /// Where they are.
+    pub(super) fn as_ptr(self) -> *mut c_void {
+        self.addr
+    }
+
+    /// Are they a probe's, so all there? Of a tracepoint's only place and stack are.
+    pub(super) fn of_probe(self) -> bool {
+        self.probe
+    }
+}
+
+impl CtxArg<PtRegs> {
+    /// The registers.
+    pub(crate) fn regs(&self) -> Regs<'_> {
+        // INVARIANT: by the type.
+        Regs {
+            addr: self.as_ptr().cast_mut().cast(),
+            probe: true,
+            _regs: PhantomData,
+        }
+    }
+}
+
+impl CtxArg<TraceRecord> {
+    /// The registers.
+    pub(crate) fn regs(&self) -> Regs<'_> {
+        // SAFETY: by the type this is a record that such a word begins; programs of this type run at
+        // perf events of tracepoints only.
+        let record = unsafe { self.as_ptr().read() };
+        // INVARIANT: the kernel's registers outlast the run.
+        Regs {
+            addr: record.0,
+            probe: false,
+            _regs: PhantomData,
+        }
+    }
+}
 
 /// Where a record comes from.
 pub(crate) enum From<'a> {
     /// A probe's registers.
-    Regs(&'a CtxArg<PtRegs>),
+    Regs(Regs<'a>),
     /// The helper's caller.
     Caller,
     /// A packet, of which the flags say how much goes with the record.
@@ -160,7 +217,7 @@ pub(crate) fn output(map: &MapArg<Map>, from: From<'_>, flags: u64, data: &ReadA
             }
             (ptr::null_mut(), packet.as_ptr().cast_mut().cast())
         }
-        From::Regs(given) => (given.as_ptr().cast_mut().cast(), ptr::null_mut()),
+        From::Regs(given) => (given.as_ptr(), ptr::null_mut()),
         From::Caller => (ptr::null_mut(), ptr::null_mut()),
     };
     let event = find(map, flags)?;

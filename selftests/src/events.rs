@@ -6,9 +6,10 @@
 use crate::both::Both;
 use crate::insn::{add, call, exit, ld_imm64, ld_map, mov, mov_reg, raw};
 use crate::ktap::Suite;
+use crate::trace;
 use oxbpf::attr::Attr;
 use oxbpf::link::TRACE_KPROBE_MULTI;
-use oxbpf::{cmd, Bpf, Map, MapSpec, MapType, Prog, ProgSpec, ProgType, Slot, TestRun};
+use oxbpf::{cmd, Bpf, Link, Map, MapSpec, MapType, Prog, ProgSpec, ProgType, Slot, TestRun};
 use std::fmt::Write;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -376,21 +377,61 @@ fn closing(b: &Bpf) -> Result<String, String> {
     Ok(out)
 }
 
-/// A program at the function that opens files, which calls helper `id` once with these instructions
-/// before it, and keeps the result in `R9`.
-fn probe(b: &Bpf, before: &[Slot], after: &[Slot]) -> Result<Prog, String> {
+/// A program that runs these instructions when this process is there, with its context in `R6`.
+fn probe(b: &Bpf, ty: ProgType, body: &[Slot]) -> Result<Prog, String> {
     let pid = std::process::id() as i32;
     let mut insns = vec![mov_reg(6, 1), call(14), raw(0x77, 0, 0, 0, 32)];
-    let mut body = before.to_vec();
-    body.extend_from_slice(after);
     insns.push(raw(0x56, 0, 0, body.len() as i16, pid));
-    insns.extend(body);
+    insns.extend_from_slice(body);
     insns.extend([mov(0, 0), exit()]);
-    load(b, ProgType::KPROBE, &insns)
+    load(b, ty, &insns)
 }
 
 fn hit() {
     drop(File::open("/dev/null"));
+}
+
+/// Where a program sees stacks.
+#[derive(Clone, Copy)]
+enum At {
+    Function,
+    Tracepoint(&'static str),
+    RawTracepoint(&'static str),
+}
+
+impl At {
+    fn prog_type(self) -> ProgType {
+        match self {
+            At::Function => ProgType::KPROBE,
+            At::Tracepoint(_) => ProgType::TRACEPOINT,
+            At::RawTracepoint(_) => ProgType::RAW_TRACEPOINT,
+        }
+    }
+
+    /// Attaches; what comes back keeps it there.
+    fn attach(self, prog: &Prog) -> Result<(Link, Option<OwnedFd>), String> {
+        match self {
+            At::Function => prog.attach_kprobes(PROBES, 0).map(|link| (link, None)),
+            At::Tracepoint(name) => {
+                let event = trace::tracepoint(name)?;
+                let link = prog.attach_perf(event.as_raw_fd(), 0);
+                link.map(|link| (link, Some(event)))
+            }
+            At::RawTracepoint(name) => prog.attach_raw_tracepoint(name, 0).map(|link| (link, None)),
+        }
+        .map_err(|e| format!("attach: {e}"))
+    }
+
+    fn hit(self) {
+        match self {
+            At::Function => hit(),
+            At::Tracepoint("signal/signal_generate") | At::RawTracepoint(_) => {
+                // SAFETY: the signal is ignored by default.
+                unsafe { libc::raise(libc::SIGURG) };
+            }
+            At::Tracepoint(_) => trace::call_getpriority(0),
+        }
+    }
 }
 
 /// Records of a probe.
@@ -404,7 +445,7 @@ fn probed(b: &Bpf) -> Result<String, String> {
     before.extend(ld_map(2, &map));
     before.extend(ld_imm64(3, CURRENT_CPU));
     before.extend([mov_reg(4, 10), add(4, -32), mov(5, 24), call(25)]);
-    let prog = probe(b, &before, &[])?;
+    let prog = probe(b, ProgType::KPROBE, &before)?;
     let link = prog
         .attach_kprobes(PROBES, 0)
         .map_err(|e| format!("attach: {e}"))?;
@@ -415,10 +456,17 @@ fn probed(b: &Bpf) -> Result<String, String> {
     Ok(format!("{:x?}", event.records()))
 }
 
+/// The chain in a room: what is behind the number and the length.
+fn chain_of(room: &[u8]) -> Vec<u64> {
+    let words = room.chunks_exact(8).skip(2);
+    let words = words.map(|w| u64::from_ne_bytes(w.try_into().unwrap_or_default()));
+    words.take_while(|w| *w != 0).collect()
+}
+
 /// Stacks that programs of both see at the same moment: from the map, and from the buffer.
-fn stacks(both: &Both, user: bool, skip: u64) -> Result<(), String> {
+fn stacks(both: &Both, at: At, user: bool, skip: u64) -> Result<(), String> {
     stay()?;
-    let flags = skip | u64::from(user) << 8;
+    let flags = skip | (u64::from(user) << 8);
     let mut got = Vec::new();
     let mut kept = Vec::new();
     for b in [&both.theirs, &both.ours] {
@@ -443,13 +491,11 @@ fn stacks(both: &Both, user: bool, skip: u64) -> Result<(), String> {
         before.extend([mov_reg(1, 6), mov_reg(2, 7), add(2, 16), mov(3, 8 * 64)]);
         before.extend(ld_imm64(4, flags));
         before.extend([call(67), raw(0x7b, 7, 0, 8, 0)]);
-        let prog = probe(b, &before, &[])?;
-        let link = prog
-            .attach_kprobes(PROBES, 0)
-            .map_err(|e| format!("attach: {e}"))?;
+        let prog = probe(b, at.prog_type(), &before)?;
+        let link = at.attach(&prog)?;
         kept.push((stack, room, prog, link));
     }
-    hit();
+    at.hit();
     for (stack, room, _, _) in &kept {
         let value = room.lookup(&[0; 4]).map_err(|e| format!("room: {e}"))?;
         let id = i64::from_ne_bytes(value[..8].try_into().unwrap_or_default());
@@ -464,7 +510,15 @@ fn stacks(both: &Both, user: bool, skip: u64) -> Result<(), String> {
     if theirs.0 < 0 || theirs.2.is_err() {
         return Err(format!("in-tree found no stack: {theirs:x?}"));
     }
-    match theirs == ours {
+    let same = match (at, user) {
+        // In-tree's begins in the helper.
+        (At::RawTracepoint(_), false) => {
+            let ours = chain_of(&ours.1);
+            ours.len() >= 3 && chain_of(&theirs.1).ends_with(&ours)
+        }
+        _ => theirs == ours,
+    };
+    match same {
         true => Ok(()),
         false => Err(format!("in-tree: {theirs:x?}\noxbpf:   {ours:x?}")),
     }
@@ -542,7 +596,7 @@ fn stack_answers(b: &Bpf) -> Result<String, String> {
         before.extend([mov_reg(1, 6), mov_reg(2, 7), add(2, 16), mov(3, size)]);
         before.extend(ld_imm64(4, flags));
         before.extend([call(67), raw(0x7b, 7, 0, 8, 0)]);
-        let prog = probe(b, &before, &[])?;
+        let prog = probe(b, ProgType::KPROBE, &before)?;
         let _ = room.update(&[0; 4], &[0x11; 96], 0);
         let link = prog
             .attach_kprobes(PROBES, 0)
@@ -572,7 +626,20 @@ pub fn suite(s: &mut Suite) {
     s.test("records of a probe", || compare(probed));
     for (user, skip) in [(false, 0), (false, 3), (true, 0)] {
         s.test(&format!("a stack, user {user}, skip {skip}"), || {
-            stacks(&both, user, skip)
+            stacks(&both, At::Function, user, skip)
+        });
+    }
+    for name in ["syscalls/sys_enter_getpriority", "signal/signal_generate"] {
+        for (user, skip) in [(false, 0), (true, 0)] {
+            s.test(&format!("a stack at {name}, user {user}"), || {
+                stacks(&both, At::Tracepoint(name), user, skip)
+            });
+        }
+    }
+    for user in [false, true] {
+        let at = At::RawTracepoint("signal_generate");
+        s.test(&format!("a stack at a raw tracepoint, user {user}"), || {
+            stacks(&both, at, user, 0)
         });
     }
     s.test("answers about stacks", || compare(stack_answers));

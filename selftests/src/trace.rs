@@ -90,7 +90,7 @@ fn words(map: &Map) -> Result<Vec<u64>, String> {
 }
 
 /// A system call that nothing else in this process makes.
-fn call_getpriority(which: i32) {
+pub fn call_getpriority(which: i32) {
     // SAFETY: no requirements.
     unsafe { libc::syscall(libc::SYS_getpriority, which, 0) };
 }
@@ -316,7 +316,7 @@ fn tracefs(path: &str) -> Result<String, String> {
 const SAMPLES: u64 = 2 | 4 | 128 | 1024;
 
 /// An event of that tracepoint, that stores every hit.
-fn tracepoint(name: &str) -> Result<OwnedFd, String> {
+pub fn tracepoint(name: &str) -> Result<OwnedFd, String> {
     let id = tracefs(&format!("events/{name}/id"))?;
     let id = id.trim().parse().map_err(|e| format!("{name}: {e}"))?;
     perf_event(&[(0, 2), (8, id), (16, 1), (24, SAMPLES)])
