@@ -61,6 +61,8 @@ impl ProgTypes {
     ]);
     /// kprobe.
     pub const KPROBE: Self = Self::of(&[ProgType::Kprobe]);
+    /// perf event.
+    pub const PERF_EVENT: Self = Self::of(&[ProgType::PerfEvent]);
     /// Types whose context is `__sk_buff`.
     pub const SKB: Self = Self::of(&[
         ProgType::SocketFilter,

@@ -45,6 +45,10 @@ pub enum Arg {
     MemWrite,
     /// Writable and initialised memory of the next argument's size; NULL with size 0 is allowed.
     MemWriteOrNull,
+    /// Writable and initialised memory of the next argument's size.
+    MemUpdate,
+    /// Four writable and initialised bytes at an address that is a multiple of four.
+    WordUpdate,
     /// Size of the memory argument before, at least 1.
     Size,
     /// Size of the memory argument before, 0 allowed.
@@ -329,13 +333,16 @@ helpers! {
     42 get_numa_node_id() -> Integer, [], ALL, None;
     43 skb_change_head(Ctx, Anything, Anything) -> Integer, [Moves], TC, None;
     45 probe_read_str(MemWrite, SizeOrZero, Anything) -> LengthOrErrno, [Gpl], TRACING, None;
+    46 get_socket_cookie(Ctx) -> Integer, [], SKB, None;
     47 get_socket_uid(Ctx) -> Integer, [], SKB, None;
     48 set_hash(Ctx, Anything) -> Integer, [], TC, None;
     50 skb_adjust_room(Ctx, Anything, Anything, Anything) -> Integer, [Moves], TC, None;
     55 perf_event_read_value(ConstMap, Anything, MemWrite, Size) -> Integer,
         [Gpl], ALL, Perfmon, EVENTS;
+    56 perf_prog_read_value(Ctx, MemWrite, Size) -> Integer, [Gpl], PERF_EVENT, None;
     67 get_stack(Ctx, MemWrite, SizeOrZero, Anything) -> LengthOrErrno, [Gpl], PROBES, None;
     68 skb_load_bytes_relative(Ctx, Anything, MemWrite, Size, Anything) -> Integer, [], SKB, None;
+    69 fib_lookup(Ctx, MemUpdate, Size, Anything) -> Integer, [Gpl], TC, None;
     79 skb_cgroup_id(Ctx) -> Integer, [], TC_CGROUP, None;
     80 get_current_cgroup_id() -> Integer, [], ALL, Bpf;
     83 skb_ancestor_cgroup_id(Ctx, Anything) -> Integer, [], TC_CGROUP, None;
@@ -368,6 +375,7 @@ helpers! {
     152 redirect_neigh(Anything, MemReadOrNull, SizeOrZero, Anything) -> Integer, [], TC, None;
     155 redirect_peer(Anything, Anything) -> Integer, [], TC, None;
     160 ktime_get_coarse_ns() -> Integer, [], NET, None;
+    163 check_mtu(Ctx, Anything, WordUpdate, Anything, Anything) -> Integer, [Gpl], TC, None;
     164 for_each_map_elem(ConstMap, Func, StackOrNull, Anything) -> Integer,
         [NoBody], ALL, Bpf, WALKED;
     173 get_func_ip(Ctx) -> Integer, [Gpl], KPROBE, None;
@@ -409,9 +417,11 @@ const _: () = {
             takes_map |= matches!(arg, Arg::ConstMap);
             let sized = matches!(more, [Arg::Size | Arg::SizeOrZero, ..]);
             match arg {
-                Arg::MemRead | Arg::MemReadOrNull | Arg::MemWrite | Arg::MemWriteOrNull => {
-                    assert!(sized);
-                }
+                Arg::MemRead
+                | Arg::MemReadOrNull
+                | Arg::MemWrite
+                | Arg::MemWriteOrNull
+                | Arg::MemUpdate => assert!(sized),
                 _ => assert!(!sized),
             }
             args = more;

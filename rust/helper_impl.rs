@@ -21,7 +21,7 @@ mod trace;
 use crate::abi::{ProgType, ProgTypes};
 use crate::helper::{Arg, Helper, HELPERS, TAIL_CALL};
 use crate::sys::args::{Body, Kind};
-use crate::sys::packet;
+use crate::sys::{event, packet};
 use kernel::prelude::*;
 
 /// Makes the table: `number constructor path;`.
@@ -74,12 +74,15 @@ bodies! {
     42 new0 base::get_numa_node_id;
     43 new3 packet::skb_change_head;
     45 new2 trace::probe_read_str;
+    46 new1 packet::get_socket_cookie;
     47 new1 packet::get_socket_uid;
     48 new2 packet::set_hash;
     50 new4 packet::skb_adjust_room;
     55 new3 events::read_value;
+    56 new2 event::perf_prog_read_value;
     67 new3 stack::of_regs;
     68 new4 packet::skb_load_bytes_relative;
+    69 new3 packet::fib_lookup;
     79 new1 packet::skb_cgroup_id;
     80 new0 base::get_current_cgroup_id;
     83 new2 packet::skb_ancestor_cgroup_id;
@@ -108,6 +111,7 @@ bodies! {
     152 new3 packet::redirect_neigh;
     155 new2 packet::redirect_peer;
     160 new0 base::ktime_get_coarse_ns;
+    163 new5 packet::check_mtu;
     173 new1 trace::get_func_ip;
     174 new1 trace::get_attach_cookie;
     182 new2 base::strncmp;
@@ -148,12 +152,14 @@ const fn fits(row: &Helper, body: &Body) -> bool {
             | (Kind::Key, [Arg::MapKey, rest @ ..])
             | (Kind::Value, [Arg::MapValue, rest @ ..])
             | (Kind::Str, [Arg::ConstStr, rest @ ..])
+            | (Kind::Word, [Arg::WordUpdate, rest @ ..])
             | (Kind::Ctx, [Arg::Ctx, rest @ ..]) => rest,
             (
                 Kind::Read,
                 [Arg::MemRead | Arg::MemReadOrNull, Arg::Size | Arg::SizeOrZero, rest @ ..],
             )
-            | (Kind::Write, [Arg::MemWrite, Arg::Size | Arg::SizeOrZero, rest @ ..]) => rest,
+            | (Kind::Write, [Arg::MemWrite, Arg::Size | Arg::SizeOrZero, rest @ ..])
+            | (Kind::Update, [Arg::MemUpdate, Arg::Size | Arg::SizeOrZero, rest @ ..]) => rest,
             _ => return false,
         };
         args = rest;

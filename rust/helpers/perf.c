@@ -27,6 +27,8 @@ OXBPF_UNEXPORTED(perf_event_get);
 OXBPF_UNEXPORTED(perf_event_set_bpf_prog);
 OXBPF_UNEXPORTED_VOID(perf_event_free_bpf_prog);
 OXBPF_UNEXPORTED(bpf_get_perf_event_info);
+/* Arrays of perf events have it, too (perf_map.c). */
+DECLARE_STATIC_CALL(oxbpf_perf_event_read_local, perf_event_read_local);
 
 /* What is known of a program; rust/sys/perf.rs has the same struct. */
 struct oxbpf_perf_prog {
@@ -76,6 +78,8 @@ void oxbpf_perf_detach(struct oxbpf_perf *p);
 int oxbpf_perf_give(struct oxbpf_perf *p, void (*gone)(const void *data));
 int oxbpf_perf_info(const struct oxbpf_perf *p, struct oxbpf_perf_info *info);
 void oxbpf_perf_exit(void);
+u64 oxbpf_perf_prog_read_value(struct bpf_perf_event_data_kern *ctx,
+			       struct bpf_perf_event_value *to, u64 size);
 
 /* Bytes of the record that programs see at a system call's tracepoint. */
 #define OXBPF_SYSCALL_RECORD	64
@@ -259,4 +263,21 @@ int oxbpf_perf_info(const struct oxbpf_perf *p, struct oxbpf_perf_info *info)
 void oxbpf_perf_exit(void)
 {
 	rcu_barrier_tasks();
+}
+
+/* What the event that the program runs for has counted, and for how long. Any context. */
+u64 oxbpf_perf_prog_read_value(struct bpf_perf_event_data_kern *ctx,
+			       struct bpf_perf_event_value *to, u64 size)
+{
+	int err = -EINVAL;
+
+	if (likely(size == sizeof(*to))) {
+		err = -EOPNOTSUPP;
+		if (OXBPF_FOUND(perf_event_read_local))
+			err = static_call(oxbpf_perf_event_read_local)(ctx->event, &to->counter,
+								       &to->enabled, &to->running);
+	}
+	if (unlikely(err))
+		memset(to, 0, size);
+	return err;
 }

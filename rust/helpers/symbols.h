@@ -32,4 +32,9 @@
 	}								\
 	void oxbpf_bind_##f(unsigned long addr)
 
+/* Whether the function was found. */
+#define OXBPF_FOUND(f)								\
+	((void *)static_call_query(oxbpf_##f) != (void *)&__static_call_return0)
+#define OXBPF_FOUND_VOID(f)	(static_call_query(oxbpf_##f) != NULL)
+
 #endif

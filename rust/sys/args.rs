@@ -202,6 +202,29 @@ impl WriteArg {
     }
 }
 
+/// Memory to read and write, with its size: two arguments, `MemUpdate` and `Size` or `SizeOrZero`.
+///
+/// # Invariants
+///
+/// At `addr` can, during the call, `len` bytes be read and written, which are initialised.
+#[repr(C)]
+pub(crate) struct UpdateArg {
+    _addr: usize,
+    _len: usize,
+    _thread: NotThreadSafe,
+}
+
+/// A number of 32 bits to read and write.
+///
+/// # Invariants
+///
+/// At the address, a multiple of four, can four initialised bytes be read and written during the call.
+#[repr(transparent)]
+pub(crate) struct WordArg {
+    _addr: usize,
+    _thread: NotThreadSafe,
+}
+
 /// The program's context.
 ///
 /// # Invariants
@@ -259,6 +282,10 @@ pub(crate) enum Kind {
     Read,
     /// [`WriteArg`], two arguments.
     Write,
+    /// [`UpdateArg`], two arguments.
+    Update,
+    /// [`WordArg`]
+    Word,
     /// [`CtxArg`]
     Ctx,
     /// [`StrArg`]
@@ -288,6 +315,8 @@ params! {
     RecordArg [] = Record;
     ReadArg [] = Read;
     WriteArg [] = Write;
+    UpdateArg [] = Update;
+    WordArg [] = Word;
     CtxArg<T> [T] = Ctx;
     StrArg [] = Str;
 }

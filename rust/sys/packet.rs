@@ -6,7 +6,7 @@
 //! ([`super::args`]): so declaring one is the unsafe act, and it is safe to have as a helper's body.
 //! A number arrives in a whole register, of which the shim takes as much as its C type has.
 
-use super::args::{CtxArg, ReadArg, WriteArg};
+use super::args::{CtxArg, ReadArg, UpdateArg, WordArg, WriteArg};
 use super::skb::SkBuff;
 
 /// The context of packet programs.
@@ -138,6 +138,21 @@ unsafe extern "C" {
     /// `get_netns_cookie(skb)`
     #[link_name = "oxbpf_get_netns_cookie"]
     pub(crate) safe fn get_netns_cookie(skb: Skb) -> u64;
+    /// `fib_lookup(skb, params, plen, flags)`
+    #[link_name = "oxbpf_fib_lookup"]
+    pub(crate) safe fn fib_lookup(skb: Skb, params: UpdateArg, flags: u64) -> u64;
+    /// `check_mtu(skb, ifindex, mtu_len, len_diff, flags)`
+    #[link_name = "oxbpf_check_mtu"]
+    pub(crate) safe fn check_mtu(
+        skb: Skb,
+        ifindex: u64,
+        mtu_len: WordArg,
+        diff: u64,
+        flags: u64,
+    ) -> u64;
+    /// `get_socket_cookie(skb)`
+    #[link_name = "oxbpf_get_socket_cookie"]
+    pub(crate) safe fn get_socket_cookie(skb: Skb) -> u64;
 
     fn oxbpf_tunnel_exit();
 }

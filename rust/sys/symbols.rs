@@ -100,11 +100,20 @@ symbols! {
     CURRENT_KPROBE: function current_kprobe, "the function of a kprobe that perf made";
     NS_MATCH: function ns_match, "helper get_ns_current_pid_tgid";
     PERF_OUTPUT: function perf_event_output, "arrays of perf events";
-    PERF_READ: function perf_event_read_local, "arrays of perf events";
+    PERF_READ: function perf_event_read_local, "arrays of perf events, helper perf_prog_read_value";
     CALLCHAIN: function get_perf_callchain, "call chains for programs";
     CALLCHAIN_TAKE: function get_callchain_buffers, "call chains for programs";
     CALLCHAIN_GIVE: function put_callchain_buffers, "call chains for programs";
     CALLCHAIN_MAX: variable sysctl_perf_event_max_stack, "call chains for programs";
+    SOCK_COOKIE: function __sock_gen_cookie, "helper get_socket_cookie";
+    FIB_SELECT_PATH: function fib_select_path, "helper fib_lookup, IPv4";
+    FIB_MTU: function ip_mtu_from_fib_result, "helper fib_lookup, IPv4";
+    FIB_PREFSRC: function fib_result_prefsrc, "helper fib_lookup, IPv4";
+    FIB6_LOOKUP: function fib6_lookup, "helper fib_lookup, IPv6";
+    FIB6_GET_TABLE: function fib6_get_table, "helper fib_lookup, IPv6";
+    FIB6_TABLE_LOOKUP: function fib6_table_lookup, "helper fib_lookup, IPv6";
+    FIB6_SELECT_PATH: function fib6_select_path, "helper fib_lookup, IPv6";
+    FIB6_MTU: function ip6_mtu_from_fib6, "helper fib_lookup, IPv6";
     SHOW_VALUE: function kallsyms_show_value, "showing kernel addresses and machine code";
     UNPRIVILEGED: variable sysctl_unprivileged_bpf_disabled, "programs and maps without CAP_BPF";
 }

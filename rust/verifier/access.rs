@@ -198,6 +198,20 @@ impl Verifier<'_> {
         Ok(())
     }
 
+    /// A helper takes the address for that of a word of 32 bits.
+    pub(crate) fn check_word_alignment(&mut self, v: &Val, reg: Reg) -> Result {
+        let Val::Ptr(ptr) = v else {
+            return Err(EFAULT);
+        };
+        let word = Access {
+            reg,
+            off: 0,
+            size: Size::W,
+            aligned: true,
+        };
+        self.check_alignment(ptr, &word)
+    }
+
     /// Alignment: always on the stack, whose tracking relies on it; in packets, map values and
     /// the context when the loader asked for it.
     fn check_alignment(&mut self, ptr: &Ptr, a: &Access) -> Result {

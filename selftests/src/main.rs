@@ -17,6 +17,7 @@ mod errno;
 mod events;
 mod faults;
 mod fds;
+mod fib;
 mod fixtures;
 mod fuzz;
 mod hooks;
@@ -67,6 +68,7 @@ const SUITES: &[Entry] = &[
     ("load", load::suite),
     ("run", run::suite),
     ("packet", packet::suite),
+    ("fib", fib::suite),
     ("fixtures", fixtures::suite),
     ("tail", tail::suite),
     ("prog", prog::suite),

@@ -16,6 +16,8 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 /// Numbers of helpers.
 const COOKIE: i32 = 174;
 const FUNC_IP: i32 = 173;
+/// Where on the stack counters are read to.
+const COUNTER: i32 = -40;
 
 fn load(b: &Bpf, ty: ProgType, attach: u32, insns: &[Slot]) -> Result<Prog, String> {
     let spec = ProgSpec {
@@ -40,6 +42,10 @@ enum Note {
     Half(i16),
     /// What the helper says of the context.
     Helper(i32),
+    /// What `perf_prog_read_value` says of the context and that many bytes of the stack.
+    Counter(i32),
+    /// The stack's word there.
+    Stack(i16),
 }
 
 /// A program that adds to slot 0 of the map one for each event of this process, and notes in the
@@ -69,6 +75,14 @@ fn noting(
             Note::Word(off) => insns.push(raw(0x79, 0, 6, off, 0)),
             Note::Half(off) => insns.push(raw(0x61, 0, 6, off, 0)),
             Note::Helper(id) => insns.extend([mov_reg(1, 6), call(id)]),
+            Note::Counter(size) => insns.extend([
+                mov_reg(1, 6),
+                mov_reg(2, 10),
+                add(2, COUNTER),
+                mov(3, size),
+                call(56),
+            ]),
+            Note::Stack(off) => insns.push(raw(0x79, 0, 10, off, 0)),
         }
         insns.push(raw(0x7b, 7, 0, i * 8, 0));
     }
@@ -511,6 +525,32 @@ fn perf(s: &mut Suite, both: &Both) {
         .and_then(|r| match r {
             (true, 1, 5, _, _) => Ok(()),
             other => Err(format!("{other:?}")),
+        })
+    });
+    s.test("a counter's event, that its program reads", || {
+        both.same(|b| {
+            let at = COUNTER as i16;
+            let mut notes = vec![Note::Counter(24), Note::Stack(at)];
+            notes.extend([Note::Stack(at + 8), Note::Stack(at + 16)]);
+            notes.extend([Note::Counter(8), Note::Stack(at)]);
+            notes.extend([Note::Counter(32), Note::Stack(at + 24)]);
+            let (map, prog) = noting(b, ProgType::PERF_EVENT, 0, &notes, 0)?;
+            let event = perf_event(&[(0, 1), (8, 3), (16, 1), (24, SAMPLES)])?;
+            let link = prog
+                .attach_perf(event.as_raw_fd(), 0)
+                .map_err(text("attach"))?;
+            for _ in 0..5 {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+            drop(link);
+            let seen = words(&map)?;
+            let counted = seen[2] >= seen[0] && seen[0] != 0 && seen[3] != 0 && seen[3] == seen[4];
+            Ok::<_, String>((counted, seen[1], seen[5..].to_vec()))
+        })
+        .and_then(|r| r)
+        .and_then(|r| match r {
+            (true, 0, rest) if rest == [-22i64 as u64, 0, -22i64 as u64, 0] => Ok(()),
+            other => Err(format!("{other:x?}")),
         })
     });
     for (what, ty, off, event) in [

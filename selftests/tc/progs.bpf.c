@@ -178,6 +178,25 @@ int port_out(struct __sk_buff *skb)
 	return TC_ACT_OK;
 }
 
+/* The number of the sending socket, to elements 2 and 3 of config. */
+SEC("t/cookie")
+int cookie(struct __sk_buff *skb)
+{
+	struct iphdr *ip = ip_header(skb);
+	__u64 number;
+	__u32 slot = 2, part;
+
+	if (!ip || ip->protocol != IPPROTO_UDP)
+		return TC_ACT_OK;
+	number = bpf_get_socket_cookie(skb);
+	part = number;
+	bpf_map_update_elem(&config, &slot, &part, BPF_ANY);
+	slot = 3;
+	part = number >> 32;
+	bpf_map_update_elem(&config, &slot, &part, BPF_ANY);
+	return TC_ACT_OK;
+}
+
 static __always_inline __u32 target(__u32 slot)
 {
 	__u32 *ifindex = bpf_map_lookup_elem(&config, &slot);

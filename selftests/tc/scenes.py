@@ -343,6 +343,35 @@ def scene_unclone(kind):
         return ttl, seen
 
 
+SO_COOKIE = 57
+
+
+def scene_cookie(kind):
+    """A program sees which socket sends, by the number that the socket itself is told."""
+    env = {"LD_PRELOAD": PRELOAD} if kind == "oxbpf" else {}
+    with Net():
+        sh("tc qdisc add dev va clsact", "a")
+        try:
+            filter_add(kind, "va", "egress", "cookie", ns="a")
+
+            def send():
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+                    s.sendto(b"x", ("10.0.0.2", 5000))
+                    return struct.unpack("=Q", s.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8))[0]
+
+            told = [in_ns("a", send) for _ in range(2)]
+            number = max(
+                m["id"] for m in json.loads(sh("bpftool -j map show", env=env)) if m.get("name") == "config"
+            )
+            raw = json.loads(sh(f"bpftool -j map dump id {number}", env=env))
+            words = [struct.pack("4B", *(int(x, 16) for x in e["value"])) for e in raw]
+            seen = struct.unpack("=Q", words[2] + words[3])[0]
+        finally:
+            sh("tc qdisc del dev va clsact", "a")
+        assert told[0] != told[1] and seen == told[1] and seen, (told, seen)
+        return True
+
+
 def set_config(ifindex, kind):
     """The ifindex that the newest loaded programs redirect to."""
     env = {"LD_PRELOAD": PRELOAD} if kind == "oxbpf" else {}
@@ -671,6 +700,7 @@ TESTS = [
         "redirect to a device's peer",
         lambda: both(scene_redirect, "redirect_peer", "ingress", "c", "wc", "wb"),
     ),
+    ("the number of a sender", lambda: both(scene_cookie)),
     ("parser in tail calls", lambda: both(scene_parser)),
     ("results of an action", lambda: both(scene_results)),
     ("filters come, are shown and replaced, and go", test_lifecycle),

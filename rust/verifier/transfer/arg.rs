@@ -112,7 +112,12 @@ impl Verifier<'_> {
                 Ok(())
             }
             // The access is checked with the size, which is the next argument.
-            Arg::MemRead | Arg::MemWrite => self.check_memory_type(&v, r),
+            Arg::MemRead | Arg::MemWrite | Arg::MemUpdate => self.check_memory_type(&v, r),
+            Arg::WordUpdate => {
+                self.check_memory_type(&v, r)?;
+                self.helper_memory(&v, r, 4, Dir::Write, false, false)?;
+                self.check_word_alignment(&v, r)
+            }
             Arg::MemReadOrNull | Arg::MemWriteOrNull => {
                 if v.is_zero() {
                     return self.mark(&v);
@@ -131,10 +136,9 @@ impl Verifier<'_> {
                 };
                 let memory = *self.reg(memory_reg);
                 let raw = memory_arg == Arg::MemWrite;
-                let dir = if raw || memory_arg == Arg::MemWriteOrNull {
-                    Dir::Write
-                } else {
-                    Dir::Read
+                let dir = match memory_arg {
+                    Arg::MemWrite | Arg::MemWriteOrNull | Arg::MemUpdate => Dir::Write,
+                    _ => Dir::Read,
                 };
                 let (over, most) = self.helper_sized(
                     &memory,
