@@ -13,8 +13,7 @@
 
 #include <linux/static_call.h>
 
-#define OXBPF_UNEXPORTED(f)						\
-	DEFINE_STATIC_CALL_RET0(oxbpf_##f, f);				\
+#define OXBPF_BIND(f)							\
 	void oxbpf_bind_##f(unsigned long addr);			\
 	void oxbpf_bind_##f(unsigned long addr)				\
 	{								\
@@ -22,15 +21,14 @@
 	}								\
 	void oxbpf_bind_##f(unsigned long addr)
 
+#define OXBPF_UNEXPORTED(f)						\
+	DEFINE_STATIC_CALL_RET0(oxbpf_##f, f);				\
+	OXBPF_BIND(f)
+
 /* The same for functions without a result. */
 #define OXBPF_UNEXPORTED_VOID(f)					\
 	DEFINE_STATIC_CALL_NULL(oxbpf_##f, f);				\
-	void oxbpf_bind_##f(unsigned long addr);			\
-	void oxbpf_bind_##f(unsigned long addr)				\
-	{								\
-		static_call_update(oxbpf_##f, (typeof(&f))addr);	\
-	}								\
-	void oxbpf_bind_##f(unsigned long addr)
+	OXBPF_BIND(f)
 
 /* Whether the function was found. */
 #define OXBPF_FOUND(f)								\

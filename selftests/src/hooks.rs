@@ -7,7 +7,7 @@ use crate::insn::{add, call, exit, ld_imm64, ld_map, mov, mov_reg, raw};
 use crate::ktap::Suite;
 use oxbpf::attr::{get_u32, get_u64};
 use oxbpf::link::{KPROBE_MULTI_RETURN, TRACE_KPROBE_MULTI};
-use oxbpf::{Bpf, Map, MapSpec, MapType, Prog, ProgSpec, ProgType, Slot, TestRun};
+use oxbpf::{Bpf, Link, Map, MapSpec, MapType, Prog, ProgSpec, ProgType, Slot, TestRun};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
@@ -430,6 +430,11 @@ fn link_fdinfo(b: &Bpf, symbols: &[&str], flags: u32) -> Result<String, String> 
     let link = prog
         .attach_kprobes(symbols, flags)
         .map_err(|e| format!("attach: {e}"))?;
+    fdinfo_of(&link)
+}
+
+/// A link's fdinfo without what differs between two runs.
+pub fn fdinfo_of(link: &Link) -> Result<String, String> {
     let path = format!("/proc/self/fdinfo/{}", link.as_fd().as_raw_fd());
     let text = fs::read_to_string(path).map_err(|e| e.to_string())?;
     let keep = |l: &&str| {

@@ -5,6 +5,7 @@
 mod helpers;
 
 use crate::both::Both;
+use crate::hooks::fdinfo_of;
 use crate::insn::{add, call, exit, ld_map, mov, mov_reg, raw};
 use crate::ktap::Suite;
 use oxbpf::attr::{get_u32, get_u64, Attr};
@@ -109,18 +110,6 @@ pub fn call_getpriority(which: i32) {
     unsafe { libc::syscall(libc::SYS_getpriority, which, 0) };
 }
 
-/// Without kernel addresses, which differ between two runs.
-fn fdinfo(link: &Link) -> Result<String, String> {
-    let path = format!("/proc/self/fdinfo/{}", link.as_fd().as_raw_fd());
-    let text = fs::read_to_string(path).map_err(|e| e.to_string())?;
-    let keep = |l: &&str| {
-        !["ino", "link_id", "prog_id", "mnt_id"]
-            .iter()
-            .any(|w| l.starts_with(w))
-    };
-    Ok(text.lines().filter(keep).collect::<Vec<_>>().join("\n"))
-}
-
 /// `OBJ_GET_INFO_BY_FD` with room for `room` bytes of a name whose buffer is at byte `at`: the errno,
 /// what the structure has but for ids and that pointer, and the name.
 fn info(b: &Bpf, link: &Link, at: usize, room: u32) -> (i32, Vec<u8>, Vec<u8>) {
@@ -152,7 +141,7 @@ fn raw_tracepoints(s: &mut Suite, both: &Both) {
                 }
                 let seen = words(&map)?;
                 let info = [0, 5, 10, 64].map(|room| info(b, &link, 16, room));
-                let fdinfo = fdinfo(&link)?;
+                let fdinfo = fdinfo_of(&link)?;
                 drop(link);
                 let before = words(&map)?[0];
                 call_getpriority(0);
@@ -401,7 +390,7 @@ fn perf(s: &mut Suite, both: &Both) {
                     }
                     let seen = words(&map)?;
                     let info = [0, 5, 64].map(|room| info(b, &link, 24, room));
-                    let fdinfo = fdinfo(&link)?;
+                    let fdinfo = fdinfo_of(&link)?;
                     drop(link);
                     call_getpriority(0);
                     Ok::<_, String>((seen, info, fdinfo, words(&map)?[0]))
@@ -489,7 +478,7 @@ fn perf(s: &mut Suite, both: &Both) {
                     let _ = fs::write("/dev/null", [0; 77]);
                     let seen = words(&map)?;
                     let info = info(b, &link, 24, 64);
-                    let fdinfo = fdinfo(&link)?;
+                    let fdinfo = fdinfo_of(&link)?;
                     drop(link);
                     Ok::<_, String>((seen, info, fdinfo))
                 })
@@ -517,7 +506,7 @@ fn perf(s: &mut Suite, both: &Both) {
             }
             let seen = words(&map)?;
             let info = info(b, &link, 40, 0);
-            let fdinfo = fdinfo(&link)?;
+            let fdinfo = fdinfo_of(&link)?;
             drop(link);
             Ok::<_, String>((seen[0] >= 5, seen[1], seen[2], info, fdinfo))
         })
@@ -654,7 +643,7 @@ fn cookies(s: &mut Suite, both: &Both) {
                         info[40..48].copy_from_slice(&(told.as_mut_ptr() as u64).to_ne_bytes());
                         b.info(link.as_fd().as_raw_fd(), &mut info)
                             .map_err(text("info"))?;
-                        let fdinfo = fdinfo(&link)?;
+                        let fdinfo = fdinfo_of(&link)?;
                         drop(link);
                         all.push((words(&map)?, addrs, told, fdinfo));
                     }
