@@ -17,13 +17,12 @@
 void *oxbpf_area_alloc(size_t size, int node);
 void *oxbpf_area_alloc_pages(size_t size);
 void oxbpf_area_free(void *area);
-s64 oxbpf_map_lock(u32 *word);
-void oxbpf_map_unlock(u32 *word, u32 flags);
+int __noendbr oxbpf_map_lock(u32 *word);
+void __noendbr oxbpf_map_unlock(u32 *word, u32 flags);
 void oxbpf_map_lock_nested(u32 *word);
 void oxbpf_map_unlock_nested(u32 *word);
 unsigned int oxbpf_nr_cpu_ids(void);
 bool oxbpf_cpu_possible(unsigned int cpu);
-unsigned int oxbpf_this_cpu(void);
 int oxbpf_cpu_node(unsigned int cpu);
 bool oxbpf_node_online(unsigned int node);
 u64 oxbpf_random_u64(void);
@@ -65,34 +64,39 @@ void oxbpf_area_free(void *area)
 static DEFINE_PER_CPU(int, oxbpf_map_locks);
 
 /*
- * Takes the lock at word, interrupts off. Returns the CPU's number in the upper half and in the lower
- * one the flags for oxbpf_map_unlock(), all of which that means anything there is in 32 bits; or -EBUSY
- * when this CPU holds a map lock already. Not to be probed: a probe's program would use maps in here.
+ * Takes the lock at word, interrupts off. Returns the flags for oxbpf_map_unlock(), which are positive:
+ * all that means anything there is in 22 bits; or -EBUSY when this CPU holds a map lock already. Not to
+ * be probed: a probe's program would use maps in here.
+ *
+ * Only called directly, so no ENDBR is needed.
+ *
+ * What comes between looking at the mark and setting it can only be an NMI, which gives back what it
+ * takes before we go on.
  */
-s64 notrace oxbpf_map_lock(u32 *word)
+int notrace __noendbr oxbpf_map_lock(u32 *word)
 {
 	unsigned long irq;
 
 	local_irq_save(irq);
-	if (unlikely(this_cpu_inc_return(oxbpf_map_locks) != 1)) {
-		this_cpu_dec(oxbpf_map_locks);
+	if (unlikely(this_cpu_read(oxbpf_map_locks))) {
 		local_irq_restore(irq);
 		return -EBUSY;
 	}
+	this_cpu_write(oxbpf_map_locks, 1);
 	while (unlikely(xchg(word, 1)))
 		while (READ_ONCE(*word))
 			cpu_relax();
-	return (s64)raw_smp_processor_id() << 32 | (u32)irq;
+	return irq;
 }
 NOKPROBE_SYMBOL(oxbpf_map_lock);
 
 /* Gives back what oxbpf_map_lock() took. */
-void notrace oxbpf_map_unlock(u32 *word, u32 flags)
+void notrace __noendbr oxbpf_map_unlock(u32 *word, u32 flags)
 {
 	unsigned long irq = flags;
 
 	smp_store_release(word, 0);
-	this_cpu_dec(oxbpf_map_locks);
+	this_cpu_write(oxbpf_map_locks, 0);
 	local_irq_restore(irq);
 }
 NOKPROBE_SYMBOL(oxbpf_map_unlock);
@@ -123,12 +127,6 @@ unsigned int oxbpf_nr_cpu_ids(void)
 bool oxbpf_cpu_possible(unsigned int cpu)
 {
 	return cpu < nr_cpu_ids && cpu_possible(cpu);
-}
-
-/* The CPU that this runs on. */
-unsigned int notrace oxbpf_this_cpu(void)
-{
-	return raw_smp_processor_id();
 }
 
 /* The node that the CPU's memory is nearest to. */

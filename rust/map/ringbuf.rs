@@ -78,9 +78,26 @@ impl Ringbuf {
     /// `None` when there is not so much, and inside another map operation on this CPU.
     #[inline(always)]
     fn reserve_at(&self, size: u64) -> Option<(u64, usize)> {
+        match self.overwrite {
+            false => self.reserve_in::<false>(size),
+            true => self.reserve_over(size),
+        }
+    }
+
+    /// [`Ringbuf::reserve_at`] of a ring that drops its oldest records, apart so that the other's stays
+    /// short.
+    #[inline(never)]
+    fn reserve_over(&self, size: u64) -> Option<(u64, usize)> {
+        self.reserve_in::<true>(size)
+    }
+
+    #[inline(always)]
+    fn reserve_in<const OVERWRITE: bool>(&self, size: u64) -> Option<(u64, usize)> {
         if size > RECORD_MAX {
             return None;
         }
+        // What is looked up before the lock would have to be kept across a call.
+        let _guard = self.lock.lock().ok()?;
         let ring = self.ring.by_ref();
         let all = ring.size() as u64;
         let len = taken(size as u32);
@@ -88,7 +105,6 @@ impl Ringbuf {
             return None;
         }
         let consumer = ring.consumer().load(Acquire);
-        let _guard = self.lock.lock().ok()?;
         let at = ring.producer().load(Relaxed);
         let next = at.wrapping_add(len);
         let mut pending = ring.pending().load(Relaxed);
@@ -104,7 +120,7 @@ impl Ringbuf {
         if next.wrapping_sub(pending) >= all {
             return None;
         }
-        if self.overwrite {
+        if OVERWRITE {
             self.drop_oldest(next, all);
         } else if next.wrapping_sub(consumer) >= all {
             return None;
@@ -116,7 +132,6 @@ impl Ringbuf {
     }
 
     /// Drops the oldest records until `next` is less than the size away.
-    #[inline(never)]
     fn drop_oldest(&self, next: u64, all: u64) {
         let mut oldest = self.ring.overwritten().load(Relaxed);
         while next.wrapping_sub(oldest) >= all {

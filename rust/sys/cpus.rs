@@ -5,8 +5,9 @@
 extern "C" {
     fn oxbpf_nr_cpu_ids() -> u32;
     fn oxbpf_cpu_possible(cpu: u32) -> bool;
-    fn oxbpf_this_cpu() -> u32;
     fn oxbpf_cpu_node(cpu: u32) -> i32;
+    /// A variable of each CPU (`DECLARE_PER_CPU`).
+    static cpu_number: u32;
 }
 
 /// One more than the highest CPU number.
@@ -22,10 +23,20 @@ pub(crate) fn is_possible(cpu: usize) -> bool {
 }
 
 /// The CPU that this runs on; it stays so only where preemption is off.
-#[inline]
+#[inline(always)]
 pub(crate) fn current() -> usize {
-    // SAFETY: the shim has no requirements.
-    unsafe { oxbpf_this_cpu() as usize }
+    let cpu: u32;
+    // SAFETY: reads this CPU's number, as the kernel's `raw_smp_processor_id` does: its address relative
+    // to `gs` is that of the symbol.
+    unsafe {
+        core::arch::asm!(
+            "mov {cpu:e}, gs:[rip + {number}]",
+            cpu = out(reg) cpu,
+            number = sym cpu_number,
+            options(readonly, nostack, preserves_flags),
+        );
+    }
+    cpu as usize
 }
 
 /// The NUMA node that possible CPU `cpu` is nearest to.

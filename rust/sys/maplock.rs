@@ -2,12 +2,13 @@
 
 //! The lock of a map's bucket: usable in every context, and never waited for by its own holder.
 
+use super::cpus;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use kernel::prelude::*;
 
 extern "C" {
-    fn oxbpf_map_lock(word: *mut u32) -> i64;
+    fn oxbpf_map_lock(word: *mut u32) -> i32;
     fn oxbpf_map_unlock(word: *mut u32, flags: u32);
     fn oxbpf_map_lock_nested(word: *mut u32);
     fn oxbpf_map_unlock_nested(word: *mut u32);
@@ -28,8 +29,8 @@ unsafe impl Sync for MapLock {}
 /// The lock is held; dropping gives it back.
 pub(crate) struct MapGuard<'a> {
     lock: &'a MapLock,
-    /// What the shim gave: the CPU's number above 32 bits of flags.
-    taken: u64,
+    /// What the shim gave.
+    flags: u32,
     /// Interrupts are off on this CPU: the guard must be dropped here.
     not_send: PhantomData<*mut ()>,
 }
@@ -49,11 +50,13 @@ impl MapLock {
     #[inline]
     pub(crate) fn lock(&self) -> Result<MapGuard<'_>> {
         // SAFETY: `word` is valid and used as the shim's lock word only.
-        let taken = unsafe { oxbpf_map_lock(self.word.get()) };
-        let taken = u64::try_from(taken).map_err(|_| EBUSY)?;
+        let flags = unsafe { oxbpf_map_lock(self.word.get()) };
+        if flags < 0 {
+            return Err(EBUSY);
+        }
         Ok(MapGuard {
             lock: self,
-            taken,
+            flags: flags as u32,
             not_send: PhantomData,
         })
     }
@@ -63,7 +66,7 @@ impl MapGuard<'_> {
     /// The CPU that holds the lock, and stays the current one until it is given back.
     #[inline]
     pub(crate) fn cpu(&self) -> usize {
-        (self.taken >> 32) as usize
+        cpus::current()
     }
 
     /// Takes a second lock. The map that does so has an order of its locks, and the second is
@@ -84,7 +87,7 @@ impl Drop for MapGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: this guard's existence says that the lock is held by this CPU, with these flags.
-        unsafe { oxbpf_map_unlock(self.lock.word.get(), self.taken as u32) };
+        unsafe { oxbpf_map_unlock(self.lock.word.get(), self.flags) };
     }
 }
 
