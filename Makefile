@@ -14,7 +14,7 @@ $(foreach v,CACHE KVER KDIR V JOBS MINUTES CASE,$(if $($(v)),,$(eval unexport $(
 
 S := scripts
 
-.PHONY: all help setup module user run test check test-host test-vm test-release test-debug fuzz stress fuzz-device bench bench-check bench-native vm clean
+.PHONY: all help setup module user run test check test-host test-vm test-release test-debug test-kcsan fuzz stress fuzz-device bench bench-check bench-native vm clean
 
 all: module
 
@@ -61,6 +61,10 @@ fuzz-device: setup
 ## test-debug: the selftests under KASAN, lockdep, kmemleak; builds that kernel once (20 min)
 test-debug: setup
 	@$(S)/test debug
+
+## test-kcsan: what runs on several processors at once, on a kernel that looks for data races
+test-kcsan: setup
+	@$(S)/test kcsan
 
 ## fuzz: random programs through verifier, interpreter and the host's bpf(2), for MINUTES (10)
 fuzz: setup

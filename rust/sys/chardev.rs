@@ -38,11 +38,22 @@ impl<T: Device> Table<T> {
     ///
     /// Called by the kernel for a file of this device.
     unsafe extern "C" fn ioctl(_file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
+        #[cfg(oxbpf_race)]
+        race();
         match T::ioctl(cmd, arg as u64) {
             Ok(value) => value as c_long,
             Err(e) => e.to_errno() as c_long,
         }
     }
+}
+
+/// A data race, for the test that such a module must fail.
+#[cfg(oxbpf_race)]
+#[inline(never)]
+fn race() {
+    static mut CALLS: u64 = 0;
+    // SAFETY: nothing depends on the number. That it is raced for is the purpose.
+    unsafe { CALLS = CALLS.wrapping_add(1) };
 }
 
 /// The registered device; it goes when this is dropped.

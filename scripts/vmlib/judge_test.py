@@ -18,6 +18,8 @@ class Splats(unittest.TestCase):
             "BUG: kernel NULL pointer dereference, address: 0",
             "BUG: KASAN: slab-use-after-free in f+0x1/0x2",
             "BUG: sleeping function called from invalid context at mm/x.c:1",
+            "BUG: KCSAN: data-race in _RNvCs_5oxbpf1f [oxbpf] / g",
+            "BUG: KCSAN: data-race in _RNvCs_5oxbpf1f+0x1/0x2 [oxbpf]",
             "BUG: scheduling while atomic: a/1/0x2",
             "Oops: general protection fault, probably for non-canonical address",
             "Oops: Oops: 0002 [#1] SMP",
@@ -43,6 +45,7 @@ class Splats(unittest.TestCase):
             "oxbpf: loaded on 7.2.12",
             "random: crng init done",
             "oxvm: test errno",
+            "BUG: KCSAN: data-race in wake_up_q / try_to_wake_up",
             "rcu: \\x09RCU callback double-/use-after-free debug is enabled.",
             "kmemleak: Automatic memory scanning thread started",
         ):
