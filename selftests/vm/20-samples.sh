@@ -30,6 +30,12 @@ else
 	verdict "opens, C and Rust: equal counts # SKIP no $btf" 0
 fi
 
+modprobe -a veth sch_ingress cls_bpf 2>/dev/null
+sh "$top/samples/flows/run.sh" >"$log" 2>&1
+s=$?
+[ $s = 0 ] || said "$log"
+verdict "flows, C and Rust: equal counts" $s
+
 "$top/scripts/with-oxbpf" bpftool -j map create /nowhere/x type hash key 4 value 4 entries 4 \
 	name x >"$log" 2>&1
 grep -q "bpffs\|mount\|pin" "$log"
