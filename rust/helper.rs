@@ -9,11 +9,13 @@
 //! [`name`] knows all numbers, for messages.
 
 mod names;
+mod walk;
 
 pub use crate::abi::ProgTypes;
 
 use crate::abi::ProgType;
 use names::NAMES;
+pub use walk::{Walk, MAP_NEXT};
 
 /// What a helper takes in one argument register.
 ///
@@ -377,7 +379,7 @@ helpers! {
     160 ktime_get_coarse_ns() -> Integer, [], NET, None;
     163 check_mtu(Ctx, Anything, WordUpdate, Anything, Anything) -> Integer, [Gpl], TC, None;
     164 for_each_map_elem(ConstMap, Func, StackOrNull, Anything) -> Integer,
-        [NoBody], ALL, Bpf, WALKED;
+        [Rewritten], ALL, Bpf, WALKED;
     173 get_func_ip(Ctx) -> Integer, [Gpl], KPROBE, None;
     174 get_attach_cookie(Ctx) -> Integer, [], TRACING, None;
     181 loop(Scalar, Func, StackOrNull, Anything) -> Integer, [Rewritten], ALL, Bpf;
@@ -447,6 +449,9 @@ pub fn lookup(id: i32, prog: ProgType, caps: Caps) -> Option<&'static Helper> {
 /// How many arguments helper number `id` takes: 5 at most, which is also the answer for a number
 /// that has no row.
 pub fn arg_count(id: i32) -> u8 {
+    if id == MAP_NEXT {
+        return 2;
+    }
     let row = HELPERS.binary_search_by_key(&id, |row| row.id);
     let row = row.ok().and_then(|row| HELPERS.get(row));
     let Some(helper) = row else { return 5 };
@@ -483,7 +488,8 @@ mod tests {
         assert_eq!(arg_count(2), 4);
         assert_eq!(arg_count(5), 0);
         assert_eq!(arg_count(6), 5);
-        assert_eq!(arg_count(-1), 5);
+        assert_eq!(arg_count(MAP_NEXT), 2);
+        assert_eq!(arg_count(-2), 5);
     }
 
     #[test]

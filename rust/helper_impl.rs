@@ -19,7 +19,7 @@ mod stack;
 mod trace;
 
 use crate::abi::{ProgType, ProgTypes};
-use crate::helper::{Arg, Helper, HELPERS, TAIL_CALL};
+use crate::helper::{Arg, Helper, HELPERS, MAP_NEXT, TAIL_CALL};
 use crate::sys::args::{Body, Kind};
 use crate::sys::{event, packet};
 use kernel::prelude::*;
@@ -135,6 +135,9 @@ static BY_TYPE: &[(i32, ProgTypes, Body)] = &[
     (67, NO_REGS, Body::new3(stack::of_caller)),
 ];
 
+/// The body of [`MAP_NEXT`], which only the rewriting of programs makes calls of.
+static NEXT: Body = Body::new2(map::map_next);
+
 /// Do the parameters of `body` fit the arguments that the verifier checks for `row`?
 // Called in a constant, which the lint does not see.
 #[allow(dead_code)]
@@ -206,6 +209,9 @@ const _: () = {
 
 /// Address of the body of helper number `id` for programs of type `ty`.
 pub(crate) fn address(id: i32, ty: ProgType) -> Option<usize> {
+    if id == MAP_NEXT {
+        return Some(NEXT.address());
+    }
     let other = BY_TYPE
         .iter()
         .find(|(i, types, _)| *i == id && types.contains(ty));

@@ -30,6 +30,7 @@ mod tests;
 mod words;
 
 use crate::abi::MapType;
+use crate::helper::Walk;
 use crate::sys::bytes::{Bytes, Room};
 use crate::sys::cpus;
 use crate::verifier::MapFacts;
@@ -609,6 +610,47 @@ impl Map {
             _ => 0,
         };
         (addr != 0).then_some(addr)
+    }
+
+    /// Puts the next element into `walk`; false after the last one, and for maps that are not walked.
+    ///
+    /// What the addresses point to can be read, the value's also be written, until the map is dropped;
+    /// the key of an array's element is in `walk` itself. Elements that come or go meanwhile may be
+    /// met or not, and no walk meets more than the map can hold, so all end.
+    pub fn prog_next(&self, walk: &mut Walk) -> bool {
+        if walk.count >= u64::from(self.spec.max_entries) {
+            return false;
+        }
+        let found = match &self.kind {
+            Kind::Array(m) => Self::next_of_array(walk, |key| m.lookup_addr(key)),
+            Kind::PercpuArray(m) => Self::next_of_array(walk, |key| m.lookup_addr(key)),
+            Kind::Hash(m) => m.next_elem(&mut walk.cursor),
+            Kind::PercpuHash(m) => m.next_elem(&mut walk.cursor),
+            Kind::LruHash(m) => m.next_elem(&mut walk.cursor),
+            Kind::LruPercpuHash(m) => m.next_elem(&mut walk.cursor),
+            Kind::Lpm(_)
+            | Kind::Queue(_)
+            | Kind::Bloom(_)
+            | Kind::FdArray(_)
+            | Kind::MapHash(_)
+            | Kind::StackTrace(_)
+            | Kind::Ringbuf(_) => None,
+        };
+        let Some((key, value)) = found else {
+            return false;
+        };
+        (walk.key, walk.value) = (key as u64, value as u64);
+        walk.count = walk.count.wrapping_add(1);
+        true
+    }
+
+    /// Key and value of the array's element after `walk.count` others.
+    fn next_of_array(walk: &mut Walk, find: impl Fn(Bytes<'_>) -> usize) -> Option<(usize, usize)> {
+        walk.cursor = walk.count;
+        let key = walk.cursor.to_ne_bytes();
+        let value = find(key.first_chunk::<4>()?[..].into());
+        let key = core::ptr::from_ref(&walk.cursor) as usize;
+        (value != 0).then_some((key, value))
     }
 
     /// The ring buffer, if it is one.

@@ -2,8 +2,9 @@
 
 //! Helpers of maps.
 
+use crate::helper::Walk;
 use crate::map::Map;
-use crate::sys::args::{KeyArg, MapArg, RoomArg, Shape, ValueArg};
+use crate::sys::args::{KeyArg, MapArg, RoomArg, Shape, ValueArg, WalkArg};
 
 // What `Map::facts` tells the verifier comes from the same two numbers.
 impl Shape for Map {
@@ -59,4 +60,9 @@ pub(super) extern "C" fn map_lookup_percpu_elem(map: MapArg<Map>, key: KeyArg, c
     // The number is 32 bits wide.
     map.prog_lookup_percpu(key.bytes(&map), cpu as u32)
         .unwrap_or(0) as u64
+}
+
+/// [`crate::helper::MAP_NEXT`]: `map_next(map, walk)`
+pub(super) extern "C" fn map_next(map: MapArg<Map>, mut walk: WalkArg<Walk>) -> u64 {
+    map.prog_next(walk.get()).into()
 }

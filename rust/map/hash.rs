@@ -425,6 +425,14 @@ impl<V: Values, R: Recency> Hash<V, R> {
         Ok((n, step))
     }
 
+    /// Addresses of key and value of the next element of a program's walk, this CPU's value if there
+    /// are more; see [`Table::next_elem`].
+    pub(super) fn next_elem(&self, cursor: &mut u64) -> Option<(usize, usize)> {
+        let e = self.table.next_elem(cursor)?;
+        let (key, value) = (self.table.key_addr(e), self.values.addr(&self.table, e));
+        (key != 0 && value != 0).then_some((key, value))
+    }
+
     /// Whether a walk can go on at `cursor`.
     pub(super) fn has(&self, cursor: Cursor) -> bool {
         self.table.has(cursor)

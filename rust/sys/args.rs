@@ -120,6 +120,27 @@ impl RecordArg {
     }
 }
 
+/// A walk over the map argument, in the stack of the program: nothing else there has these bytes.
+///
+/// # Invariants
+///
+/// The address of a `W` that can be read and written during the call, and that nobody else writes or
+/// reads meanwhile; any bytes are a `W`.
+#[repr(transparent)]
+pub(crate) struct WalkArg<W> {
+    addr: usize,
+    _walk: PhantomData<*mut W>,
+}
+
+impl<W> WalkArg<W> {
+    /// The walk.
+    #[inline]
+    pub(crate) fn get(&mut self) -> &mut W {
+        // SAFETY: by the invariant, as long as `self` is borrowed.
+        unsafe { &mut *(self.addr as *mut W) }
+    }
+}
+
 /// Memory to read, with its size: two arguments, `MemRead` and `Size` or `SizeOrZero`.
 ///
 /// # Invariants
@@ -290,6 +311,8 @@ pub(crate) enum Kind {
     Ctx,
     /// [`StrArg`]
     Str,
+    /// [`WalkArg`]
+    Walk,
 }
 
 /// A type that a helper body may take.
@@ -319,6 +342,7 @@ params! {
     WordArg [] = Word;
     CtxArg<T> [T] = Ctx;
     StrArg [] = Str;
+    WalkArg<W> [W] = Walk;
 }
 
 /// A helper body: its address, and what it takes.

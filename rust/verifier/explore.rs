@@ -276,8 +276,8 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// Gives more stack to subprograms with calls of `bpf_loop` or context accesses that will need
-    /// it.
+    /// Gives more stack to subprograms with calls that become loops or context accesses that will
+    /// need it.
     fn add_scratch(&mut self) {
         let prog = self.options.prog_type;
         for s in self.subs.list.iter_mut() {
@@ -290,12 +290,14 @@ impl<'a> Verifier<'a> {
                 };
                 ctx && ctx::needs_scratch(prog, off)
             });
-            let loops = (s.start..s.end).any(|at| {
-                let learnt = self.learnt.get(at as usize);
-                learnt.is_some_and(|l| l.callback != Agreed::Unseen)
+            let loops = (s.start..s.end).filter_map(|at| {
+                let learnt = self.learnt.get(at as usize)?;
+                let insn = self.prog.insns.get(at as usize)?;
+                (learnt.callback != Agreed::Unseen).then(|| fixup::loop_stack(insn))
             });
-            if loops {
-                s.stack = s.stack.saturating_add(fixup::LOOP_STACK);
+            let loops = loops.max().unwrap_or(0);
+            if loops != 0 {
+                s.stack = s.stack.saturating_add(loops);
                 s.loops = s.stack;
             }
             if s.scratch {

@@ -14,10 +14,8 @@ use kernel::prelude::*;
 
 mod calls;
 
-pub(crate) use calls::LOOP_STACK;
-
-/// `BPF_FUNC_loop`
-const LOOP: i32 = 181;
+pub(crate) use calls::loop_stack;
+use calls::{FOR_EACH, LOOP};
 
 /// The output under construction.
 struct Output<'a> {
@@ -29,7 +27,7 @@ struct Output<'a> {
     old_targets: KVVec<u32>,
     /// Where the current subprogram has room for rewritten context accesses.
     scratch: i16,
-    /// Where it has room for the registers that a loop made of `bpf_loop` uses.
+    /// Where it has room for what a loop made of a call of a helper keeps.
     loops: i16,
     /// The program looks at the type of the packet's time.
     tstamp_as_is: bool,
@@ -139,8 +137,8 @@ pub(crate) fn rewrite(
     Ok((out.code, out.moved))
 }
 
-/// The only helper that takes the address of a subprogram becomes a call of it, so any number does
-/// for the address that is not NULL.
+/// The helpers that take the address of a subprogram become calls of it, so any number does for the
+/// address that is not NULL.
 fn without_address(insn: &Insn, imm: Imm64) -> Insn {
     match (*insn, imm) {
         (Insn::LdImm64 { dst, .. }, Imm64::Func(_)) => Insn::LdImm64 {
@@ -258,6 +256,10 @@ impl<'a> Output<'a> {
             Insn::Call { helper: LOOP } => {
                 let callback = learnt.callback.get().ok_or(EFAULT)?;
                 self.bpf_loop(seen(callback).then_some(callback), fact)?;
+            }
+            Insn::Call { helper: FOR_EACH } => {
+                let callback = learnt.callback.get().filter(|c| seen(*c)).ok_or(EFAULT)?;
+                self.for_each(callback, fact)?;
             }
             Insn::Hole
             | Insn::Alu { .. }

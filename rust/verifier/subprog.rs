@@ -21,7 +21,7 @@ pub(crate) struct Subprog {
     pub(crate) end: u32,
     /// Bytes of stack that were used in it so far.
     pub(crate) stack: u32,
-    /// Where, below the frame's top, the bytes start that loops made of `bpf_loop` use; 0 for none.
+    /// Where, below the frame's top, the bytes start that loops made of helpers' calls use; 0 for none.
     pub(crate) loops: u32,
     /// The lowest eight bytes of `stack` are for rewritten context accesses.
     pub(crate) scratch: bool,

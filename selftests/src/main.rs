@@ -12,6 +12,7 @@
 mod batch;
 mod both;
 mod btf;
+mod callbacks;
 mod caps;
 mod errno;
 mod events;
@@ -75,6 +76,7 @@ const SUITES: &[Entry] = &[
     ("release", release::suite),
     ("info", info::suite),
     ("jit", jit::suite),
+    ("callbacks", callbacks::suite),
     ("caps", caps::suite),
     ("kprobe", kprobe::suite),
     ("hooks", hooks::suite),

@@ -13,6 +13,7 @@
 //!   times, it takes the lock.
 
 pub(in crate::map) mod batch;
+mod each;
 
 use super::bucket::{tag, Bucket, ONES, TOPS};
 use super::key::{with_key, Key, Seed, Word, INDEX_SHIFT};

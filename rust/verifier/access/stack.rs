@@ -3,7 +3,7 @@
 //! The stack: spills, fills and raw data, byte by byte.
 
 use super::{Access, Dir, Value};
-use crate::abi::MAX_STACK;
+use crate::abi::{MapType, MAX_STACK};
 use crate::isa::{AluOp, Reg, Size, Width};
 use crate::verifier::domain::scalar::Scalar;
 use crate::verifier::error::refuse;
@@ -305,6 +305,7 @@ impl Verifier<'_> {
                         "cannot spill pointers to stack into stack frame of the caller"
                     );
                 }
+                self.check_key_stays(&p, frame)?;
                 Some(Val::Ptr(p))
             }
             Value::Reg(r, Val::Scalar(n)) if first == 0 => Some(if fits(&n.v, len) {
@@ -351,6 +352,30 @@ impl Verifier<'_> {
                     .ok_or(EFAULT)?
                     .fill(new);
             }
+        }
+        Ok(())
+    }
+
+    /// A pointer to the key of an array's element, `p`, does not get into frames below those of the
+    /// callbacks that may have it.
+    ///
+    /// That key is no part of the map. It is in the frame of whoever walks over the array
+    /// (`fixup::calls`), and is another one or none when the callback has returned. Only what a
+    /// callback stores in its callers' frames is left of it then, as what it returns must be a number.
+    /// In-tree, where such a key is in the kernel's stack, does not look.
+    fn check_key_stays(&mut self, p: &Ptr, frame: usize) -> Result {
+        let Base::MapKey { map } = p.base else {
+            return Ok(());
+        };
+        let leaves = (frame.saturating_add(1)..=self.depth())
+            .any(|depth| self.cur.frame(depth).is_some_and(|f| f.callback));
+        let ty = self.map(map)?.ty;
+        if leaves && matches!(ty, MapType::Array | MapType::PercpuArray) {
+            return refuse!(
+                self.log,
+                EINVAL,
+                "cannot spill pointers to keys of arrays into stack frame of the caller"
+            );
         }
         Ok(())
     }

@@ -23,6 +23,9 @@ use kernel::prelude::*;
 /// `BPF_FUNC_loop`
 const LOOP: i32 = 181;
 
+/// Rounds on one path in which numbers that something relied on are followed one by one.
+const EXACT_ROUNDS: u32 = 1024;
+
 /// What a callback is called with.
 enum Args {
     /// A number, and the context.
@@ -91,21 +94,24 @@ impl Verifier<'_> {
     /// Back at the call at `at`: numbers that are others than the last time and that nothing relied
     /// on are any number now.
     ///
-    /// A state that allows more than can be is never wrong.
+    /// A state that allows more than can be is never wrong. So after many rounds on a path numbers that
+    /// something relied on become any number, too: of a helper in a callback of another, the end of the
+    /// inner rounds relies on all numbers, and a counter would go on for ever.
     pub(super) fn widen(&mut self, at: u32) {
         let Some(before) = self.checkpoints.take_last_round(at, self.cur.top.run) else {
             return;
         };
+        let patient = self.cur.rounds < EXACT_ROUNDS;
         for (depth, old) in before.state.frames().enumerate() {
             let Some(cur) = self.cur.frame_mut(depth) else {
                 break;
             };
             for ((_, o), c) in old.regs.iter().zip(cur.regs.values_mut()) {
-                self.nodes.widen(o, c);
+                self.nodes.widen(o, c, patient);
             }
             for (o, c) in old.stack.slots().iter().zip(cur.stack.slots_mut()) {
                 if o.is_spill() && o.spill_size() == c.spill_size() {
-                    self.nodes.widen(&o.val, &mut c.val);
+                    self.nodes.widen(&o.val, &mut c.val, patient);
                 }
             }
         }
@@ -148,12 +154,13 @@ fn enter(pool: &mut Pool, s: &mut State, at: u32, subprog: u32, args: &Args) -> 
 }
 
 impl crate::verifier::precision::Nodes {
-    /// `cur` becomes any number when it is another one than `old`, and nothing relied on either.
-    fn widen(&self, old: &Val, cur: &mut Val) {
+    /// `cur` becomes any number when it is another one than `old`, and nothing relied on either, or
+    /// who asks is not `patient` any more.
+    fn widen(&self, old: &Val, cur: &mut Val, patient: bool) {
         let (Val::Scalar(o), Val::Scalar(c)) = (old, &*cur) else {
             return;
         };
-        let relied = |n: &Num| self.is_marked(n.node);
+        let relied = |n: &Num| patient && self.is_marked(n.node);
         if o.v != c.v && !relied(o) && !relied(c) {
             *cur = Val::unknown();
         }

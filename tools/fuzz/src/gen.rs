@@ -36,6 +36,8 @@ enum Kind {
 struct Pending {
     call: usize,
     pointer: bool,
+    /// It is the callback of a walk over this map.
+    walked: Option<usize>,
 }
 
 /// What is believed at a place in the program.
@@ -58,6 +60,7 @@ struct Gen<'a> {
     /// Jumps to the end of the function.
     bails: Vec<usize>,
     pending: Vec<Pending>,
+    in_callback: bool,
     functions: usize,
     nesting: usize,
     /// Registers that a loop counts in.
@@ -109,6 +112,7 @@ pub fn program(seed: u64) -> Fixture {
         now: Belief::entry(),
         bails: Vec::new(),
         pending: Vec::new(),
+        in_callback: false,
         functions: 0,
         nesting: 0,
         counters: Vec::new(),
@@ -385,9 +389,14 @@ impl Gen<'_> {
             if f.pointer {
                 self.set(3, Kind::Stack { left: 16 });
             }
+            if let Some(map) = f.walked {
+                self.callback(map);
+            }
             let n = 2 + self.rng.below(10);
             self.block(n);
+            self.in_callback = f.walked.is_some();
             self.finish();
+            self.in_callback = false;
         }
     }
 
@@ -400,6 +409,9 @@ impl Gen<'_> {
         if self.rng.one_in(2) {
             let other = self.number();
             self.alu_reg(0xa0, 0, other);
+        }
+        if self.in_callback && !self.rng.one_in(12) {
+            self.alu_imm(AND, 0, 1);
         }
         self.put(0x95, 0, 0, 0, 0);
         let bails = std::mem::take(&mut self.bails);

@@ -13,7 +13,7 @@ use oxbpf_core::verifier::log::Log;
 use oxbpf_core::verifier::watch::{verify_watched, Place, Seen, Watcher};
 use oxbpf_core::verifier::{verify, Options, VerifiedProg};
 use oxbpf_fixtures::host::{log_text, options, HostEnv};
-use oxbpf_fixtures::machine::Machine;
+use oxbpf_fixtures::machine::{Machine, KEYS_BELOW};
 use oxbpf_fixtures::{native, Fixture};
 use std::cell::RefCell;
 
@@ -102,9 +102,16 @@ fn holds(seen: &Seen, value: u64, places: &Places<'_>) -> bool {
                 .any(|map| in_value(places.machine, map, value, offset)),
             false => in_value(places.machine, map, value, offset),
         },
-        // The machine has no ring buffers and walks over no maps.
+        // The machine has no ring buffers.
         Place::RingMem { or_null, .. } => or_null && value == 0,
-        Place::MapKey { .. } => false,
+        // In the frame of who walks over an array, else below the value.
+        Place::MapKey { map } => match places.machine.is_array(map) {
+            true => {
+                let slots = |top: &u64| (1..=64).any(|i| from(top.wrapping_sub(8 * i)));
+                places.tops.iter().any(slots)
+            }
+            false => in_value(places.machine, map, value.wrapping_add(KEYS_BELOW), offset),
+        },
         // What stands for the address.
         Place::Func => value == 1,
         Place::Packet | Place::PacketMeta => from(PACKET + places.slide),

@@ -3,6 +3,7 @@
 //! Places an image in executable memory and calls it.
 
 use crate::reference::find;
+use oxbpf_core::helper::MAP_NEXT;
 use oxbpf_core::isa::code::Code;
 use oxbpf_core::jit::{self, Image, Variables};
 use std::cell::RefCell;
@@ -22,6 +23,10 @@ pub type Helper = extern "C" fn(u64, u64, u64, u64, u64) -> u64;
 
 /// A number for the first helper of tests: one that no kernel helper has.
 pub const FIRST_HELPER: i32 = 1_000_000;
+
+/// The number under which helpers have the one that finds the next element of a map: the first that no
+/// kernel helper has.
+pub const NEXT_HELPER: i32 = 212;
 
 /// Room for code; it also holds a jump to each helper, so that calls reach them.
 const TRAMPOLINE: usize = 16;
@@ -179,6 +184,7 @@ fn place_all(
     let helper = |id: i32| {
         let i = match id {
             1 if first != 1 => helpers.len(),
+            MAP_NEXT => usize::try_from(NEXT_HELPER.checked_sub(first)?).ok()?,
             _ => usize::try_from(id.checked_sub(first)?).ok()?,
         };
         (i < helpers.len() + usize::from(id == 1)).then(|| FAKE + (i * TRAMPOLINE) as u64)

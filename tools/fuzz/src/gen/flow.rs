@@ -85,6 +85,9 @@ impl Gen<'_> {
             return;
         }
         self.functions += 1;
+        if self.rng.one_in(4) {
+            return self.walk();
+        }
         let pointer = self.rng.one_in(2);
         if pointer {
             for slot in 0..2 {
@@ -105,11 +108,60 @@ impl Gen<'_> {
             self.alu_imm(ADD, 3, -16);
         }
         let call = self.put(0x85, 0, 1, 0, 0);
-        self.pending.push(Pending { call, pointer });
+        self.pending.push(Pending {
+            call,
+            pointer,
+            walked: None,
+        });
         for reg in 1..6 {
             self.set(reg, Kind::Unset);
         }
         self.set(0, Kind::Number);
+    }
+
+    /// Walks over a map's elements with a callback, which gets 16 bytes of the stack.
+    fn walk(&mut self) {
+        for slot in 0..2 {
+            let imm = self.immediate();
+            self.put(0x7a, 10, 0, -8 * (slot + 1), imm);
+            self.now.slots[slot as usize] = Kind::Number;
+        }
+        let map = self.rng.below(2);
+        let at = self.put(0x18, 1, 1, 0, 0);
+        self.put(0, 0, 0, 0, 0);
+        self.relocs.push(MapReloc { slot: at, map });
+        let call = self.put(0x18, 2, 4, 0, 0);
+        self.put(0, 0, 0, 0, 0);
+        self.pending.push(Pending {
+            call,
+            pointer: false,
+            walked: Some(map),
+        });
+        self.put(0xbf, 3, 10, 0, 0);
+        self.alu_imm(ADD, 3, -16);
+        let flags = i32::from(self.rng.one_in(20));
+        self.put(0xb7, 4, 0, 0, flags);
+        self.put(0x85, 0, 0, 0, 164);
+        for reg in 1..6 {
+            self.set(reg, Kind::Unset);
+        }
+        self.set(0, Kind::Number);
+    }
+
+    /// What a callback of a walk over map `map` starts with: the key is read at once.
+    pub(super) fn callback(&mut self, map: usize) {
+        let wide = self.maps[map].key_size == 8;
+        if self.rng.one_in(8) {
+            // Where the key is, for later, or for longer than it is there.
+            let (to, off) = self.rng.pick(&[(4, 0), (10, -8), (10, -8)]);
+            self.put(0x7b, to, 2, off, 0);
+        }
+        self.put(if wide { 0x79 } else { 0x61 }, 2, 2, 0, 0);
+        self.set(1, Kind::Unset);
+        self.set(2, Kind::Number);
+        let left = self.maps[map].value_size as i32;
+        self.set(3, Kind::Value { left });
+        self.set(4, Kind::Stack { left: 16 });
     }
 
     /// Shapes that compilers make and that need relations between numbers.
