@@ -4,7 +4,7 @@
 
 use crate::both::Both;
 use crate::insn::{add, call, exit, mov, mov_reg, raw};
-use crate::ktap::Suite;
+use crate::ktap::{volume, Suite};
 use oxbpf::{Bpf, Prog, ProgSpec, ProgType, Slot, TestRun};
 use std::collections::BTreeSet;
 use std::fs;
@@ -278,8 +278,12 @@ fn lookups(programs: &Programs, family: u8) -> Result<BTreeSet<i32>, String> {
     let mut results = BTreeSet::new();
     for dst in &dsts {
         for dev in DEVICES.map(index).into_iter().chain([1, 4444]) {
-            // all combinations of the six flags, and one that is none
+            // all combinations of the six flags, and one that is none; or, where that takes too long,
+            // each alone and the first two
             for flags in 0..=64u32 {
+                if volume(100) < 100 && flags != 3 && flags.count_ones() > 1 {
+                    continue;
+                }
                 // the longer ones do not fit what some routes say
                 let src = &srcs[(flags as usize / 3) % 2];
                 let mut p = params(family, dev, src, dst);
@@ -305,6 +309,8 @@ fn lookups(programs: &Programs, family: u8) -> Result<BTreeSet<i32>, String> {
 
 fn mtus(programs: &Programs) -> Result<BTreeSet<i32>, String> {
     let mut results = BTreeSet::new();
+    // a prime, which no loop's length divides
+    let (mut seen, every) = (0, if volume(100) < 100 { 23 } else { 1 });
     for dev in DEVICES.map(index).into_iter().chain([0, 1, 4444]) {
         for given in [
             0u32,
@@ -320,6 +326,10 @@ fn mtus(programs: &Programs) -> Result<BTreeSet<i32>, String> {
             for diff in [0i32, 1, -1, 100, -2000, i32::MAX, i32::MIN] {
                 for flags in [0u32, 1, 2] {
                     for (len, gso) in [(100, 0u32), (1514, 0), (1515, 0), (3000, 0), (3000, 500)] {
+                        seen += 1;
+                        if seen % every != 0 {
+                            continue;
+                        }
                         let mut ctx =
                             vec![(40, index("fb")), (48, dev), (52, diff as u32), (56, flags)];
                         if gso != 0 {
