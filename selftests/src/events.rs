@@ -34,17 +34,29 @@ const PAGE: usize = 4096;
 /// address for the place than a kprobe.
 const PROBES: &[&str] = &["vfs_open", "vfs_rmdir"];
 
-/// Stays on CPU 0.
-fn stay() -> Result<(), String> {
-    // SAFETY: the set is a plain array of bits.
-    let done = unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
+/// This thread stays on CPU 0 while this lives.
+struct Stay {
+    before: libc::cpu_set_t,
+}
+
+fn stay() -> Result<Stay, String> {
+    // SAFETY: the sets are plain arrays of bits.
+    unsafe {
+        let (mut before, mut set): (libc::cpu_set_t, libc::cpu_set_t) = std::mem::zeroed();
         libc::CPU_SET(0, &mut set);
-        libc::sched_setaffinity(0, size_of_val(&set), &set)
-    };
-    match done {
-        0 => Ok(()),
-        _ => Err("cannot stay on a CPU".into()),
+        if libc::sched_getaffinity(0, size_of_val(&before), &mut before) == 0
+            && libc::sched_setaffinity(0, size_of_val(&set), &set) == 0
+        {
+            return Ok(Stay { before });
+        }
+    }
+    Err("cannot stay on a CPU".into())
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        // SAFETY: a set of the kernel's.
+        unsafe { libc::sched_setaffinity(0, size_of_val(&self.before), &self.before) };
     }
 }
 
@@ -263,7 +275,7 @@ fn elements(b: &Bpf) -> Result<String, String> {
 
 /// Records of packets' programs.
 fn output(b: &Bpf) -> Result<String, String> {
-    stay()?;
+    let _stay = stay()?;
     let map = events_map(b, 0)?;
     let event = Event::open(BPF_OUTPUT, -1, 0, false)?;
     let elsewhere = Event::open(BPF_OUTPUT, -1, 1, false)?;
@@ -295,7 +307,7 @@ fn output(b: &Bpf) -> Result<String, String> {
 
 /// Counters.
 fn counters(b: &Bpf) -> Result<String, String> {
-    stay()?;
+    let _stay = stay()?;
     let map = events_map(b, 0)?;
     let mine = Event::open(CPU_CLOCK, 0, -1, false)?;
     let elsewhere = Event::open(CONTEXT_SWITCHES, -1, 1, false)?;
@@ -303,6 +315,8 @@ fn counters(b: &Bpf) -> Result<String, String> {
     for (index, event) in [&mine, &elsewhere, &here].into_iter().enumerate() {
         put(&map, index as u32, event.number()).map_err(|e| format!("put: {e}"))?;
     }
+    // One switch at least.
+    std::thread::sleep(std::time::Duration::from_millis(5));
     let mut out = String::new();
     for flags in [0, 1, 2, 3, 4, CURRENT_CPU, 1 << 32] {
         let mut insns = ld_map(1, &map).to_vec();
@@ -339,7 +353,7 @@ fn counters(b: &Bpf) -> Result<String, String> {
 
 /// Which events are there after a map file is closed.
 fn closing(b: &Bpf) -> Result<String, String> {
-    stay()?;
+    let _stay = stay()?;
     let mut out = String::new();
     for flags in [0, PRESERVE] {
         let map = events_map(b, flags)?;
@@ -436,7 +450,7 @@ impl At {
 
 /// Records of a probe.
 fn probed(b: &Bpf) -> Result<String, String> {
-    stay()?;
+    let _stay = stay()?;
     let map = events_map(b, 0)?;
     let event = Event::open(BPF_OUTPUT, -1, 0, false)?;
     put(&map, 0, event.number()).map_err(|e| format!("put: {e}"))?;
@@ -465,7 +479,7 @@ fn chain_of(room: &[u8]) -> Vec<u64> {
 
 /// Stacks that programs of both see at the same moment: from the map, and from the buffer.
 fn stacks(both: &Both, at: At, user: bool, skip: u64) -> Result<(), String> {
-    stay()?;
+    let _stay = stay()?;
     let flags = skip | (u64::from(user) << 8);
     let mut got = Vec::new();
     let mut kept = Vec::new();
@@ -526,7 +540,7 @@ fn stacks(both: &Both, at: At, user: bool, skip: u64) -> Result<(), String> {
 
 /// What the two helpers answer to wrong flags and sizes, and the commands on a table of stacks.
 fn stack_answers(b: &Bpf) -> Result<String, String> {
-    stay()?;
+    let _stay = stay()?;
     let mut out = String::new();
     for (key, value, entries, flags) in [
         (4, 8, 1, 0),
