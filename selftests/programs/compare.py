@@ -14,7 +14,7 @@ import sys
 # Fewer than these mean that something was lost which was there once: on a kernel that has, of its
 # own, as many as this.
 IN_TREE = 154
-LOADED = 117
+LOADED = 127
 ATTACHED = 24
 SAME = 80
 
