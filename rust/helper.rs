@@ -289,6 +289,12 @@ const fn flag(given: &[Flag], wanted: Flag) -> bool {
 /// `bpf_tail_call`: the one helper that has no body. The engines do it themselves.
 pub const TAIL_CALL: i32 = 12;
 
+/// `bpf_loop`
+pub const LOOP: i32 = 181;
+
+/// `bpf_for_each_map_elem`
+pub const FOR_EACH: i32 = 164;
+
 helpers! {
     1 map_lookup_elem(ConstMap, MapKey) -> MapValueOrNull, [Pkt], ALL, None, LOOKED_UP;
     2 map_update_elem(ConstMap, MapKey, MapValue, Anything) -> Integer,

@@ -7,7 +7,8 @@
 //! matching types: checked when this is compiled. Only the tail call has none.
 //!
 //! Bodies run in whatever context the program runs in: with interrupts off, in the middle of any
-//! kernel function that a probe can be put on. None sleeps, and none takes a lock of the kernel's.
+//! kernel function that a probe can be put on. None sleeps, and what probes and tracepoints can call takes no
+//! lock of the kernel's but those made for NMIs; packets' helpers may, in the softirq that they run in.
 
 mod base;
 mod events;

@@ -8,6 +8,7 @@ use super::watch::Watcher;
 use super::{Options, Program};
 use crate::abi::ProgTypes;
 use crate::ctx;
+use crate::helper::{FOR_EACH, LOOP};
 use crate::isa::code::{Code, Fact, Subprog};
 use crate::isa::{AluOp, Cond, Imm64, Insn, Reg, Size, Src, Width};
 use kernel::prelude::*;
@@ -15,7 +16,6 @@ use kernel::prelude::*;
 mod calls;
 
 pub(crate) use calls::loop_stack;
-use calls::{FOR_EACH, LOOP};
 
 /// The output under construction.
 struct Output<'a> {

@@ -9,15 +9,10 @@
 //! what the callback does it does in a frame of its own.
 
 use super::Output;
-use crate::helper::{Walk, MAP_NEXT};
+use crate::helper::{Walk, FOR_EACH, LOOP, MAP_NEXT};
 use crate::isa::code::Fact;
 use crate::isa::{AluOp, Cond, Insn, Reg, Size, Src, Width};
 use kernel::prelude::*;
-
-/// `BPF_FUNC_loop`
-pub(super) const LOOP: i32 = 181;
-/// `BPF_FUNC_for_each_map_elem`
-pub(super) const FOR_EACH: i32 = 164;
 
 /// Bytes of stack that a subprogram with this instruction needs for a loop.
 pub(crate) fn loop_stack(insn: &Insn) -> u32 {

@@ -7,21 +7,18 @@
 //! comes back to the same call. The state there is remembered each time, and a state that is
 //! contained in one of the same run of the helper needs no more rounds: what follows from it follows
 //! from that one ([`crate::verifier::prune`] says why that may be believed before the other is done).
-//! Numbers that changed in a round and decided nothing are taken for any number, so that a counter
-//! does not keep the states apart.
+//! Numbers that changed in a round and decided nothing (after many rounds: all that changed) are taken
+//! for any number, so that a counter does not keep the states apart.
 
 use super::arg::Call;
 use crate::abi::MAX_FRAMES;
-use crate::helper::Helper;
+use crate::helper::{Helper, LOOP};
 use crate::isa::Reg;
 use crate::verifier::error::refuse;
 use crate::verifier::explore::{Agreed, Verifier};
 use crate::verifier::state::reg::{Base, Num, Ptr, Val};
 use crate::verifier::state::{Pool, State};
 use kernel::prelude::*;
-
-/// `BPF_FUNC_loop`
-const LOOP: i32 = 181;
 
 /// Rounds on one path in which numbers that something relied on are followed one by one.
 const EXACT_ROUNDS: u32 = 1024;
