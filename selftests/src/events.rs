@@ -4,6 +4,7 @@
 //! of the stack, against the kernel's own bpf(2).
 
 use crate::both::Both;
+use crate::cpu::stay;
 use crate::insn::{add, call, exit, ld_imm64, ld_map, mov, mov_reg, raw};
 use crate::ktap::Suite;
 use crate::trace;
@@ -33,32 +34,6 @@ const PAGE: usize = 4096;
 /// What is probed: two functions, so that oxbpf's probe is of the kind of bpf(2)'s, which says another
 /// address for the place than a kprobe.
 const PROBES: &[&str] = &["vfs_open", "vfs_rmdir"];
-
-/// This thread stays on CPU 0 while this lives.
-struct Stay {
-    before: libc::cpu_set_t,
-}
-
-fn stay() -> Result<Stay, String> {
-    // SAFETY: the sets are plain arrays of bits.
-    unsafe {
-        let (mut before, mut set): (libc::cpu_set_t, libc::cpu_set_t) = std::mem::zeroed();
-        libc::CPU_SET(0, &mut set);
-        if libc::sched_getaffinity(0, size_of_val(&before), &mut before) == 0
-            && libc::sched_setaffinity(0, size_of_val(&set), &set) == 0
-        {
-            return Ok(Stay { before });
-        }
-    }
-    Err("cannot stay on a CPU".into())
-}
-
-impl Drop for Stay {
-    fn drop(&mut self) {
-        // SAFETY: a set of the kernel's.
-        unsafe { libc::sched_setaffinity(0, size_of_val(&self.before), &self.before) };
-    }
-}
 
 /// A software event of a CPU.
 struct Event {

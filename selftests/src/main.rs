@@ -14,6 +14,7 @@ mod both;
 mod btf;
 mod callbacks;
 mod caps;
+mod cpu;
 mod errno;
 mod events;
 mod faults;

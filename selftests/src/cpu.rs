@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The CPUs of the machine, for what differs between them.
+
+/// This thread stays on CPU 0 while this lives.
+pub struct Stay {
+    before: libc::cpu_set_t,
+}
+
+/// Keeps the calling thread, and those that it starts, on the first CPU.
+///
+/// # Errors
+///
+/// What failed.
+pub fn stay() -> Result<Stay, String> {
+    // SAFETY: the sets are plain arrays of bits.
+    unsafe {
+        let (mut before, mut set): (libc::cpu_set_t, libc::cpu_set_t) = std::mem::zeroed();
+        libc::CPU_SET(0, &mut set);
+        if libc::sched_getaffinity(0, size_of_val(&before), &mut before) == 0
+            && libc::sched_setaffinity(0, size_of_val(&set), &set) == 0
+        {
+            return Ok(Stay { before });
+        }
+    }
+    Err("cannot stay on a CPU".into())
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        // SAFETY: a set of the kernel's.
+        unsafe { libc::sched_setaffinity(0, size_of_val(&self.before), &self.before) };
+    }
+}
