@@ -267,6 +267,9 @@ impl fmt::Display for Failure {
     }
 }
 
+/// Nothing, or why not.
+type Done = Result<(), Failure>;
+
 fn refuse(slot: Option<u32>, why: Why) -> Failure {
     Failure::Refused { slot, why }
 }
@@ -371,8 +374,7 @@ pub fn emit(code: &Code, target: &Target<'_>) -> Result<Image, Failure> {
     }
     let flow = flow::Flow::new(code)?;
     let mut out = Parts {
-        buf: Buffer::new(code.insns.len().saturating_add(code.subprogs.len()))?,
-        slots: KVVec::with_capacity(code.insns.len(), GFP_KERNEL)?,
+        buf: Buffer::new(code.insns.len(), code.subprogs.len())?,
         sites: KVec::new(),
     };
     let mut entries = KVec::with_capacity(code.subprogs.len(), GFP_KERNEL)?;
@@ -382,32 +384,38 @@ pub fn emit(code: &Code, target: &Target<'_>) -> Result<Image, Failure> {
     for (i, sub) in code.subprogs.iter().enumerate() {
         entries.push(out.buf.here(), GFP_KERNEL)?;
         if i == 0 && wrapped {
-            lower::wrapper(code, target, &mut out)?;
+            lower::wrapper(target, &mut out)?;
             tail_entry = out.buf.here();
         }
         let frame = lower::subprogram(code, target, &flow, i, sub, &mut out)?;
         stack = stack.max(frame.depth());
     }
-    let Parts { buf, slots, sites } = out;
+    let Parts { buf, sites } = out;
     let layout = buf.finish()?;
     let mut image = Image {
         entry: 0,
         tail_entry: layout.offset(tail_entry),
         sites: KVec::with_capacity(sites.len(), GFP_KERNEL)?,
-        slots: KVVec::with_capacity(slots.len(), GFP_KERNEL)?,
+        slots: KVVec::with_capacity(code.insns.len(), GFP_KERNEL)?,
         subprogs: KVec::with_capacity(entries.len(), GFP_KERNEL)?,
         layout,
         stack,
     };
-    for pos in &slots {
-        image.slots.push(image.layout.offset(*pos), GFP_KERNEL)?;
+    for offset in image.layout.slots() {
+        image.slots.push(offset, GFP_KERNEL)?;
     }
     for site in sites {
         let site = lower::site(site, &image.layout);
         image.sites.push(site, GFP_KERNEL)?;
     }
-    for pos in &entries {
-        image.subprogs.push(image.layout.offset(*pos), GFP_KERNEL)?;
+    for (i, (sub, pos)) in code.subprogs.iter().zip(&entries).enumerate() {
+        let entry = image.layout.offset(*pos);
+        image.subprogs.push(entry, GFP_KERNEL)?;
+        // The first slot's code includes the prologue.
+        let first = usize::try_from(sub.start).ok();
+        if let Some(slot) = first.and_then(|at| image.slots.get_mut(at)) {
+            *slot = if i == 0 { image.tail_entry } else { entry };
+        }
     }
     Ok(image)
 }
@@ -415,8 +423,6 @@ pub fn emit(code: &Code, target: &Target<'_>) -> Result<Image, Failure> {
 /// What the subprograms are emitted into.
 struct Parts {
     buf: Buffer,
-    /// Where each slot's code starts; as many as slots were emitted.
-    slots: KVVec<Pos>,
     /// Map, index, and the three places of a [`TailSite`].
     sites: KVec<(u16, u32, [Pos; 3])>,
 }

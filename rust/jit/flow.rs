@@ -2,7 +2,7 @@
 
 //! What the compiler must know before it emits: reachable slots, jump targets, live registers.
 
-use super::{refuse, Failure, Why};
+use super::{insn_at, refuse, Done, Failure, Why};
 use crate::isa::code::{Code, Subprog};
 use crate::isa::{AtomicOp, Imm64, Insn, Reg, Src};
 use kernel::prelude::*;
@@ -48,6 +48,16 @@ impl RegSet {
         RegSet(self.0 & !o.0)
     }
 
+    /// Its registers, from `R0` on.
+    pub(crate) fn iter(self) -> impl Iterator<Item = Reg> {
+        let mut left = self.0;
+        core::iter::from_fn(move || {
+            let reg = *Reg::ALL.get(index(left.trailing_zeros()))?;
+            left &= left.wrapping_sub(1);
+            Some(reg)
+        })
+    }
+
     /// No register is in it.
     pub(crate) const fn is_empty(self) -> bool {
         self.0 == 0
@@ -59,6 +69,14 @@ impl RegSet {
 pub(crate) struct Slot {
     /// Registers whose value is used at the slot or later.
     pub(crate) live_in: RegSet,
+    /// What its instruction reads and writes, as [`Flow::effects`] has it.
+    uses: RegSet,
+    defs: RegSet,
+    /// It does nothing but write `defs`.
+    pure_value: bool,
+    /// Control may go on at the next slot, and at this one, if it is not the slot itself.
+    falls: bool,
+    jumps: u32,
     /// Some path reaches it.
     pub(crate) reached: bool,
     /// It is the target of a jump, or starts a subprogram.
@@ -93,13 +111,13 @@ pub(crate) struct Flow {
 }
 
 /// Registers that an instruction reads and writes.
-pub(crate) struct Effects {
+struct Effects {
     /// Read.
-    pub(crate) uses: RegSet,
+    uses: RegSet,
     /// Written, or left with a value that nobody may use.
-    pub(crate) defs: RegSet,
+    defs: RegSet,
     /// Does nothing but write `defs`.
-    pub(crate) pure_value: bool,
+    pure_value: bool,
 }
 
 fn src_set(src: Src) -> RegSet {
@@ -110,7 +128,7 @@ fn src_set(src: Src) -> RegSet {
 }
 
 /// The effects of `insn`.
-pub(crate) fn effects(insn: &Insn) -> Effects {
+fn effects(insn: &Insn) -> Effects {
     let value = |uses: RegSet, dst: Reg| Effects {
         uses,
         defs: RegSet::one(dst),
@@ -223,8 +241,8 @@ impl Flow {
             if sub.start >= sub.end || sub.end > n {
                 return Err(refuse(Some(sub.start), Why::Malformed));
             }
-            flow.reach(code, sub, &mut work)?;
-            let mut summary = flow.liveness(code, sub);
+            let mut summary = flow.reach(code, sub, &mut work)?;
+            flow.liveness(sub, summary.loops);
             summary.inline = i != 0 && flow.can_inline(code, sub);
             if let Some(slot) = flow.subs.get_mut(i) {
                 *slot = summary;
@@ -238,9 +256,14 @@ impl Flow {
         self.slots.get(index(slot)).copied().unwrap_or_default()
     }
 
+    /// Registers that the instruction at a reached slot reads.
+    pub(crate) fn uses(&self, slot: u32) -> RegSet {
+        self.slot(slot).uses
+    }
+
     /// The effects of an instruction of the program, with what is known of the subprogram that it
     /// calls.
-    pub(crate) fn effects(&self, insn: &Insn) -> Effects {
+    fn effects(&self, insn: &Insn) -> Effects {
         let mut eff = effects(insn);
         if let Insn::CallSub { target } = *insn {
             let callee = self.slot(target);
@@ -251,15 +274,15 @@ impl Flow {
         eff
     }
 
-    /// Registers that are live after `insn` at `slot`, on any way out of it.
-    pub(crate) fn live_out(&self, insn: &Insn, slot: u32) -> RegSet {
-        let next = next(insn);
+    /// Registers that are live after the instruction at `slot`, on any way out of it.
+    pub(crate) fn live_out(&self, slot: u32) -> RegSet {
+        let from = self.slot(slot);
         let mut live = RegSet::NONE;
-        if next.falls {
-            live = live.or(self.slot(slot.wrapping_add(1)).live_in);
+        if from.falls {
+            live = self.slot(slot.wrapping_add(1)).live_in;
         }
-        if let Some(target) = next.jumps {
-            live = live.or(self.slot(target).live_in);
+        if from.jumps != slot {
+            live = live.or(self.slot(from.jumps).live_in);
         }
         live
     }
@@ -328,93 +351,121 @@ impl Flow {
         self.slots.get_mut(index(slot))
     }
 
-    fn reach(&mut self, code: &Code, sub: &Subprog, work: &mut KVVec<u32>) -> Result<(), Failure> {
+    /// Finds the slots of `sub` that some path reaches, and what their instructions do.
+    fn reach(
+        &mut self,
+        code: &Code,
+        sub: &Subprog,
+        work: &mut KVVec<u32>,
+    ) -> Result<Summary, Failure> {
+        let mut sum = Summary::default();
         work.clear();
-        work.push(sub.start, GFP_KERNEL)?;
         if let Some(s) = self.slot_mut(sub.start) {
-            s.leader = true;
+            (s.reached, s.leader) = (true, true);
         }
-        while let Some(mut at) = work.pop() {
-            loop {
-                if at < sub.start || at >= sub.end {
-                    return Err(refuse(Some(at), Why::Malformed));
+        // In order first: that leaves out only what nothing but jumps backwards lead to.
+        for at in sub.start..sub.end {
+            if self.slot(at).reached {
+                self.visit(code, sub, at, at, &mut sum, work)?;
+            }
+        }
+        while let Some(at) = work.pop() {
+            self.visit(code, sub, at, u32::MAX, &mut sum, work)?;
+        }
+        Ok(sum)
+    }
+
+    /// Notes what the instruction at `at` does. Where control goes from there is reached, and put on
+    /// `work` when it was not before, unless it is behind `ahead`.
+    fn visit(
+        &mut self,
+        code: &Code,
+        sub: &Subprog,
+        at: u32,
+        ahead: u32,
+        sum: &mut Summary,
+        work: &mut KVVec<u32>,
+    ) -> Done {
+        let insn = insn_at(code, at).ok_or(refuse(Some(at), Why::Malformed))?;
+        let Effects {
+            uses,
+            defs,
+            pure_value,
+        } = self.effects(insn);
+        let next = next(insn);
+        // A call may be the last instruction when it never returns.
+        let behind = at.wrapping_add(1);
+        let falls = next.falls && behind < sub.end;
+        let jumps = next.jumps.unwrap_or(at);
+        if let Some(s) = self.slot_mut(at) {
+            (s.uses, s.defs, s.pure_value) = (uses, defs, pure_value);
+            (s.falls, s.jumps) = (falls, jumps);
+        }
+        sum.writes = sum.writes.or(defs);
+        match *insn {
+            Insn::Call { .. }
+            | Insn::CallSub { .. }
+            | Insn::CallKfunc { .. }
+            | Insn::LdAbs { .. }
+            | Insn::LdInd { .. } => sum.calls = true,
+            Insn::LdImm64 {
+                imm: Imm64::Func(start),
+                ..
+            } => {
+                if let Some(s) = self.slot_mut(start) {
+                    s.taken = true;
                 }
-                let malformed = refuse(Some(at), Why::Malformed);
-                let insn = code.insns.get(index(at)).ok_or(malformed)?;
-                match self.slot_mut(at) {
-                    Some(s) if !s.reached => s.reached = true,
-                    _ => break,
+            }
+            _ => {}
+        }
+        if falls {
+            self.lead(behind, ahead, work)?;
+        }
+        if next.jumps.is_some() {
+            if jumps < sub.start || jumps >= sub.end {
+                return Err(refuse(Some(at), Why::Malformed));
+            }
+            sum.loops |= jumps <= at;
+            if let Some(s) = self.slot_mut(jumps) {
+                s.leader = true;
+            }
+            self.lead(jumps, ahead, work)?;
+        }
+        Ok(())
+    }
+
+    fn lead(&mut self, to: u32, ahead: u32, work: &mut KVVec<u32>) -> Done {
+        if let Some(s) = self.slot_mut(to) {
+            if !s.reached {
+                s.reached = true;
+                if to <= ahead {
+                    work.push(to, GFP_KERNEL)?;
                 }
-                let next = next(insn);
-                if let Some(target) = next.jumps {
-                    if target < sub.start || target >= sub.end {
-                        return Err(refuse(Some(at), Why::Malformed));
-                    }
-                    if let Some(s) = self.slot_mut(target) {
-                        s.leader = true;
-                    }
-                    work.push(target, GFP_KERNEL)?;
-                }
-                // A call may be the last instruction when it never returns.
-                if !next.falls || at.wrapping_add(1) == sub.end {
-                    break;
-                }
-                at = at.wrapping_add(1);
             }
         }
         Ok(())
     }
 
     /// Backwards over the slots: once without loops, else until nothing changes.
-    fn liveness(&mut self, code: &Code, sub: &Subprog) -> Summary {
-        let mut sum = Summary::default();
-        for at in sub.start..sub.end {
-            let Some(insn) = code.insns.get(index(at)) else {
-                break;
-            };
-            if !self.slot(at).reached {
-                continue;
-            }
-            sum.writes = sum.writes.or(effects(insn).defs);
-            sum.loops |= next(insn).jumps.is_some_and(|target| target <= at);
-            if let Insn::LdImm64 {
-                imm: Imm64::Func(start),
-                ..
-            } = *insn
-            {
-                if let Some(s) = self.slot_mut(start) {
-                    s.taken = true;
-                }
-            }
-            match insn {
-                Insn::Call { .. }
-                | Insn::CallSub { .. }
-                | Insn::CallKfunc { .. }
-                | Insn::LdAbs { .. }
-                | Insn::LdInd { .. } => {
-                    sum.calls = true;
-                }
-                _ => {}
-            }
-        }
+    fn liveness(&mut self, sub: &Subprog, loops: bool) {
         loop {
             let mut changed = false;
+            let mut behind = RegSet::NONE;
             for at in (sub.start..sub.end).rev() {
                 let slot = self.slot(at);
                 if !slot.reached {
                     continue;
                 }
-                let Some(insn) = code.insns.get(index(at)) else {
-                    continue;
-                };
-                let eff = self.effects(insn);
-                let mut live = self.live_out(insn, at);
-                if at.wrapping_add(1) == sub.end && next(insn).falls {
-                    live = RegSet::NONE;
+                let mut live = RegSet::NONE;
+                if slot.falls {
+                    live = behind;
+                }
+                if slot.jumps != at {
+                    live = live.or(self.slot(slot.jumps).live_in);
                 }
                 // What computes a dead value needs nothing.
-                if !(eff.pure_value && live.and(eff.defs).is_empty()) {
-                    live = live.without(eff.defs).or(eff.uses);
+                if !(slot.pure_value && live.and(slot.defs).is_empty()) {
+                    live = live.without(slot.defs).or(slot.uses);
                 }
                 if live != slot.live_in {
                     changed = true;
@@ -422,12 +473,13 @@ impl Flow {
                         s.live_in = live;
                     }
                 }
+                behind = live;
             }
-            if !changed || !sum.loops {
+            if !changed || !loops {
                 if let Some(s) = self.slot_mut(sub.start) {
                     s.done = true;
                 }
-                return sum;
+                return;
             }
         }
     }

@@ -32,13 +32,11 @@ use super::x64::buffer::{Buffer, Label, Pos};
 use super::x64::encode::{self as enc, Encoded};
 use super::x64::inst;
 use super::x64::reg::{Cc, Gpr, Index, Mem, Scale};
-use super::{insn_at, refuse, Failure, Parts, Target, Why};
+use super::{insn_at, refuse, Done, Failure, Parts, Target, Why};
 use crate::isa::code::{Code, Fact, Subprog};
 use crate::isa::{Imm64, Insn, Reg, Size, Src, Width};
 use kernel::prelude::*;
 pub(super) use tail::{site, wrapper};
-
-type Done = Result<(), Failure>;
 
 /// Scratch: the shared base of numbers used as addresses.
 const BASE: Gpr = Gpr::R9;
@@ -101,11 +99,10 @@ struct Lower<'a> {
     fused: Option<u32>,
 }
 
-/// Number of a subprogram's entry label: these follow the slots' labels.
-fn entry_label(code: &Code, i: usize) -> Result<Label, Failure> {
-    let n = code.insns.len().checked_add(i);
-    let n = n.and_then(|n| u32::try_from(n).ok());
-    Ok(Buffer::label(n.ok_or(refuse(None, Why::TooLarge))?))
+/// A subprogram's entry: the buffer's first labels are these.
+fn entry_label(i: usize) -> Result<Label, Failure> {
+    let n = u32::try_from(i).map_err(|_| refuse(None, Why::TooLarge))?;
+    Ok(Label::Other(n))
 }
 
 /// Emits subprogram `i` from its prologue on.
@@ -119,9 +116,8 @@ pub(super) fn subprogram(
 ) -> Result<Frame, Failure> {
     let summary = flow.summary(i);
     if flow.nowhere(i, sub) {
-        let here = out.buf.here();
         for _ in sub.start..sub.end {
-            out.slots.push(here, GFP_KERNEL)?;
+            out.buf.begin_slot()?;
         }
         return Ok(Frame::default());
     }
@@ -131,8 +127,7 @@ pub(super) fn subprogram(
         target.align_stack && summary.calls,
         (sub.start..sub.end).filter_map(|at| stack_access(code, flow, at)),
     );
-    let entry = out.buf.here();
-    out.buf.bind(entry_label(code, i)?);
+    out.buf.bind(entry_label(i)?);
     // Only C code enters indirectly: the main program and callbacks.
     if target.mitigations.ibt && (i == 0 || sub.callback) {
         out.buf.emit(&enc::endbr64())?;
@@ -154,10 +149,7 @@ pub(super) fn subprogram(
         fused: None,
     };
     for at in sub.start..sub.end {
-        let start = lower.slot(at)?;
-        // The first slot's code includes the prologue.
-        let start = if at == sub.start { entry } else { start };
-        lower.out.slots.push(start, GFP_KERNEL)?;
+        lower.slot(at)?;
     }
     if lower.reached {
         lower.put(enc::zo(&inst::INT3, Width::W32))?;
@@ -188,8 +180,8 @@ fn stack_access(code: &Code, flow: &Flow, at: u32) -> Option<(i16, Width)> {
 }
 
 impl Lower<'_> {
-    /// Lowers the instruction at `at`; returns where its code starts.
-    fn slot(&mut self, at: u32) -> Result<super::Pos, Failure> {
+    /// Lowers the instruction at `at`.
+    fn slot(&mut self, at: u32) -> Done {
         let info = self.flow.slot(at);
         self.at = at;
         if info.leader {
@@ -197,17 +189,16 @@ impl Lower<'_> {
                 self.live = info.live_in;
                 self.sync(info.live_in, false)?;
             }
-            self.out.buf.bind(Buffer::label(at));
             self.st = State::new();
             self.reached = info.reached;
         }
-        let start = self.out.buf.here();
+        self.out.buf.begin_slot()?;
         if self.reached && info.reached && self.fused.is_none_or(|last| at > last) {
             let insn = *insn_at(self.code, at).ok_or(refuse(Some(at), Why::Malformed))?;
-            self.live = self.flow.live_out(&insn, at);
+            self.live = self.flow.live_out(at);
             self.insn(&insn)?;
         }
-        Ok(start)
+        Ok(())
     }
 
     /// Lowers the instructions of a subprogram in place of its call.
@@ -222,7 +213,7 @@ impl Lower<'_> {
             }
             if self.fused.is_none_or(|last| slot > last) {
                 self.at = slot;
-                self.live = self.flow.live_out(&insn, slot).or(self.outer);
+                self.live = self.flow.live_out(slot).or(self.outer);
                 self.insn(&insn)?;
             }
         }
@@ -429,18 +420,12 @@ impl Lower<'_> {
 
     /// Computes the live values of registers other than `of` that are made of `gpr`.
     fn evict(&mut self, gpr: Gpr, of: Option<Reg>) -> Done {
-        let users = self.st.users(gpr, of);
-        if users.is_empty() {
-            return Ok(());
-        }
-        for reg in Reg::ALL {
-            if users.has(reg) {
-                if self.is_live(reg) {
-                    self.force(reg, false)?;
-                } else {
-                    self.st.set(reg, Val::Home);
-                    self.st.set_bits(reg, 64);
-                }
+        for reg in self.st.users(gpr, of).iter() {
+            if self.is_live(reg) {
+                self.force(reg, false)?;
+            } else {
+                self.st.set(reg, Val::Home);
+                self.st.set_bits(reg, 64);
             }
         }
         Ok(())
@@ -481,14 +466,8 @@ impl Lower<'_> {
 
     /// As [`Lower::force`] for every register of `set`.
     fn sync(&mut self, set: RegSet, keep_flags: bool) -> Done {
-        let set = set.and(self.st.lazy());
-        if set.is_empty() {
-            return Ok(());
-        }
-        for reg in Reg::ALL {
-            if set.has(reg) {
-                self.force(reg, keep_flags)?;
-            }
+        for reg in set.and(self.st.lazy()).iter() {
+            self.force(reg, keep_flags)?;
         }
         Ok(())
     }

@@ -244,17 +244,29 @@ impl State {
         }
     }
 
+    /// Notes that a function was called: its result is at home, and nothing is known of it.
+    pub(crate) fn called(&mut self) {
+        for reg in self.lazy.and(RegSet::CALLER_SAVED).iter() {
+            self.set(reg, Val::Home);
+        }
+        if let Some(bits) = self.bits.first_chunk_mut::<6>() {
+            *bits = [64; 6];
+        }
+        self.flags = None;
+        self.stored = None;
+        self.stored_number = None;
+    }
+
     /// Registers other than `of` whose expression uses `gpr`.
     pub(crate) fn users(&self, gpr: Gpr, of: Option<Reg>) -> RegSet {
         let mut set = RegSet::NONE;
-        if self.lazy.is_empty() {
-            return set;
-        }
-        for reg in Reg::ALL {
-            if let Val::Lazy(e) = self.val(reg) {
-                if Some(reg) != of && e.uses(gpr) {
-                    set = set.or(RegSet::one(reg));
-                }
+        for reg in self
+            .lazy
+            .without(of.map_or(RegSet::NONE, RegSet::one))
+            .iter()
+        {
+            if matches!(self.val(reg), Val::Lazy(e) if e.uses(gpr)) {
+                set = set.or(RegSet::one(reg));
             }
         }
         set

@@ -30,8 +30,8 @@ impl Lower<'_> {
         // R0 gets the result, so its value from before is not needed.
         self.st.set(Reg::R0, Val::Home);
         self.sync(args, false)?;
-        for reg in Reg::ALL {
-            if RegSet::CALLER_SAVED.has(reg) {
+        if !self.st.lazy().is_empty() {
+            for reg in RegSet::CALLER_SAVED.iter() {
                 self.evict(home(reg), Some(reg))?;
             }
         }
@@ -39,15 +39,7 @@ impl Lower<'_> {
     }
 
     pub(super) fn after_call(&mut self) {
-        for reg in Reg::ALL {
-            if RegSet::CALLER_SAVED.has(reg) {
-                self.st.set(reg, Val::Home);
-                self.st.set_bits(reg, 64);
-            }
-        }
-        self.st.flags = None;
-        self.st.stored = None;
-        self.st.stored_number = None;
+        self.st.called();
     }
 
     pub(super) fn call_helper(&mut self, helper: i32) -> Done {
@@ -60,7 +52,7 @@ impl Lower<'_> {
         let Some(addr) = (self.target.helper)(helper) else {
             return Err(refuse(Some(self.at), Why::NoHelper(helper)));
         };
-        self.before_call(self.flow.effects(&Insn::Call { helper }).uses)?;
+        self.before_call(self.flow.uses(self.at))?;
         self.out.buf.call_absolute(addr)?;
         self.after_call();
         Ok(())
@@ -98,8 +90,8 @@ impl Lower<'_> {
         if let (true, Some(sub)) = (self.flow.summary(i).inline, self.code.subprogs.get(i)) {
             return self.inline(sub);
         }
-        let label = entry_label(self.code, i)?;
-        self.before_call(self.flow.effects(&Insn::CallSub { target }).uses)?;
+        let label = entry_label(i)?;
+        self.before_call(self.flow.uses(self.at))?;
         self.out.buf.call(label)?;
         self.after_call();
         Ok(())
@@ -107,7 +99,7 @@ impl Lower<'_> {
 
     /// The address of a subprogram that a helper is going to call.
     pub(super) fn func_address(&mut self, dst: Reg, slot: u32) -> Done {
-        let label = entry_label(self.code, self.subprog(slot)?)?;
+        let label = entry_label(self.subprog(slot)?)?;
         self.claim(dst)?;
         self.put(enc::lea_rip(home(dst)))?;
         self.out.buf.rel32(label)?;

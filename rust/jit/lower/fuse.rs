@@ -80,15 +80,13 @@ impl Lower<'_> {
 
     /// Takes the instructions up to `slot` as lowered together with the current one.
     pub(super) fn fuse(&mut self, slot: u32) {
-        if let Some(insn) = insn_at(self.code, slot) {
-            self.live = self.flow.live_out(insn, slot).or(self.outer);
-            self.fused = Some(slot);
-        }
+        self.live = self.flow.live_out(slot).or(self.outer);
+        self.fused = Some(slot);
     }
 
     /// Is the value of `reg` used behind `slot`?
-    fn used_behind(&self, slot: u32, insn: &Insn, reg: Reg) -> bool {
-        self.flow.live_out(insn, slot).has(reg)
+    fn used_behind(&self, slot: u32, reg: Reg) -> bool {
+        self.flow.live_out(slot).has(reg)
     }
 
     /// Tries to make a load part of what follows it.
@@ -109,7 +107,7 @@ impl Lower<'_> {
                 dst: to,
                 src: Src::Reg(from),
             } if from == dst && to != dst => {
-                let used = |reg| self.used_behind(slot, &next, reg);
+                let used = |reg| self.used_behind(slot, reg);
                 if used(dst) || !used(to) {
                     return Ok(false);
                 }
@@ -150,7 +148,7 @@ impl Lower<'_> {
                 else {
                     return Ok(false);
                 };
-                if of != dst || mask < 0 || self.used_behind(slot, &jump, dst) {
+                if of != dst || mask < 0 || self.used_behind(slot, dst) {
                     return Ok(false);
                 }
                 let size = match size {
@@ -175,7 +173,7 @@ impl Lower<'_> {
                 let Some(test) = memory_test(size, cond, width, with) else {
                     return Ok(false);
                 };
-                if self.used_behind(slot, &next, dst) {
+                if self.used_behind(slot, dst) {
                     return Ok(false);
                 }
                 self.fuse(slot);
@@ -238,7 +236,7 @@ impl Lower<'_> {
         else {
             return None;
         };
-        if of != dst || self.used_behind(slot, jump, dst) {
+        if of != dst || self.used_behind(slot, dst) {
             return None;
         }
         let swapped = match size {
@@ -267,7 +265,7 @@ impl Lower<'_> {
         };
         self.sync(self.flow.slot(target).live_in, false)?;
         self.compare_imm(Width::W32, g, imm)?;
-        self.out.buf.jcc(cc, Buffer::label(target))?;
+        self.out.buf.jcc(cc, Label::Slot(target))?;
         Ok(true)
     }
 
@@ -286,7 +284,7 @@ impl Lower<'_> {
         else {
             return Ok(false);
         };
-        if of != dst || self.used_behind(slot, &jump, dst) {
+        if of != dst || self.used_behind(slot, dst) {
             return Ok(false);
         }
         if self.expr(dst).as_const().is_some() {
@@ -296,7 +294,7 @@ impl Lower<'_> {
         let w = if w == Width::W64 { width } else { w };
         let cc = self.compare(Cond::Set, w, dst, Src::Imm(mask), target)?;
         let cc = if cond == Cond::Eq { cc.not() } else { cc };
-        self.out.buf.jcc(cc, Buffer::label(target))?;
+        self.out.buf.jcc(cc, Label::Slot(target))?;
         Ok(true)
     }
 
@@ -350,7 +348,7 @@ impl Lower<'_> {
                 Err(_) => enc::rm_i32(&inst::TEST_RM_I32, Width::W32, mem, i),
             },
         })?;
-        self.out.buf.jcc(cc, Buffer::label(target))?;
+        self.out.buf.jcc(cc, Label::Slot(target))?;
         Ok(())
     }
 }

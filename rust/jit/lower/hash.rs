@@ -106,9 +106,9 @@ impl Lower<'_> {
                 self.fuse(slot);
                 let live = self.flow.slot(target).live_in;
                 let missing = if live.has(Reg::R0) {
-                    self.null_stub(Buffer::label(target))?
+                    self.null_stub(Label::Slot(target))?
                 } else {
-                    Buffer::label(target)
+                    Label::Slot(target)
                 };
                 self.first_look(&table, live, missing, true)?;
             }
@@ -118,7 +118,7 @@ impl Lower<'_> {
                 let both = self.live;
                 self.first_look(&table, both, missing, true)?;
                 self.force(Reg::R0, true)?;
-                self.out.buf.jmp(Buffer::label(target))?;
+                self.out.buf.jmp(Label::Slot(target))?;
                 self.out.buf.bind(missing);
                 self.st.flags = None;
                 self.st.set(Reg::R0, Val::Lazy(Expr::constant(0)));

@@ -60,7 +60,7 @@ impl Lower<'_> {
     pub(super) fn goto(&mut self, target: u32) -> Done {
         let live = self.flow.slot(target).live_in;
         self.sync(live, false)?;
-        self.out.buf.jmp(Buffer::label(target))?;
+        self.out.buf.jmp(Label::Slot(target))?;
         self.reached = false;
         Ok(())
     }
@@ -78,7 +78,7 @@ impl Lower<'_> {
             };
         }
         let cc = self.compare(cond, w, dst, src, target)?;
-        self.out.buf.jcc(cc, Buffer::label(target))?;
+        self.out.buf.jcc(cc, Label::Slot(target))?;
         Ok(())
     }
 

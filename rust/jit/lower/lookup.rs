@@ -64,9 +64,9 @@ impl Lower<'_> {
                 self.fuse(slot);
                 let live = self.flow.slot(target).live_in;
                 let missing = if live.has(Reg::R0) {
-                    self.null_stub(Buffer::label(target))?
+                    self.null_stub(Label::Slot(target))?
                 } else {
-                    Buffer::label(target)
+                    Label::Slot(target)
                 };
                 self.index(live, max, missing)?;
                 self.element(&array, elements, stride)
@@ -79,7 +79,7 @@ impl Lower<'_> {
                 self.index(both, max, missing)?;
                 self.element(&array, elements, stride)?;
                 self.force(Reg::R0, true)?;
-                self.out.buf.jmp(Buffer::label(target))?;
+                self.out.buf.jmp(Label::Slot(target))?;
                 self.out.buf.bind(missing);
                 self.st.base = None;
                 self.st.flags = None;

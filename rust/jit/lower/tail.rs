@@ -20,14 +20,14 @@ const LEFT: Gpr = Gpr::R12;
 /// # Errors
 ///
 /// `ENOMEM`
-pub(crate) fn wrapper(code: &Code, target: &Target<'_>, out: &mut Parts) -> Done {
+pub(crate) fn wrapper(target: &Target<'_>, out: &mut Parts) -> Done {
     let buf = &mut out.buf;
     if target.mitigations.ibt {
         buf.emit(&enc::endbr64())?;
     }
     buf.emit(&enc::o(&inst::PUSH_R, Width::W64, LEFT))?;
     buf.emit(&enc::o_i32(&inst::MOV_R_I32, LEFT, MAX_TAIL_CALLS))?;
-    buf.call(entry_label(code, 0)?)?;
+    buf.call(entry_label(0)?)?;
     buf.emit(&enc::o(&inst::POP_R, Width::W64, LEFT))?;
     frame::ret(buf, &target.mitigations)?;
     Ok(())

@@ -7,7 +7,7 @@
 //! lengthens those that do not reach until all do. Lengthening one never lets another become
 //! shorter, so this ends, with the smallest code.
 
-use super::encode::Encoded;
+use super::encode::{Encoded, ROOM};
 use super::reg::Cc;
 use kernel::prelude::*;
 
@@ -18,9 +18,14 @@ pub struct Pos {
     jumps: u32,
 }
 
-/// A jump target, to be bound to a place once.
+/// A jump target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Label(u32);
+pub enum Label {
+    /// Where the code of this slot starts.
+    Slot(u32),
+    /// A place that [`Buffer::bind`] tells once.
+    Other(u32),
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -49,21 +54,15 @@ pub struct Reloc {
     pub target: u64,
 }
 
-/// Receives encoded instructions.
-pub trait CodeSink {
-    /// Appends bytes.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`
-    fn put(&mut self, bytes: &[u8]) -> Result;
-}
-
 /// Code under construction.
 #[derive(Debug, Default)]
 pub struct Buffer {
+    /// The code, and behind it room for more.
     bytes: KVVec<u8>,
+    used: usize,
     jumps: KVVec<Jump>,
+    /// Where each slot's code starts; as many as were begun.
+    slots: KVVec<Pos>,
     labels: KVVec<Option<Pos>>,
     relocs: KVVec<(Pos, u64)>,
 }
@@ -75,41 +74,51 @@ pub struct Layout {
     pub bytes: KVVec<u8>,
     /// Fields that depend on the place of the code.
     pub relocs: KVVec<Reloc>,
+    /// Where each slot's code starts, before the layout.
+    slots: KVVec<Pos>,
     /// Bytes of the first `n` jumps, for `n` from 0.
     before: KVVec<u32>,
 }
 
 impl Layout {
+    /// Where each slot's code starts.
+    pub fn slots(&self) -> impl Iterator<Item = u32> + '_ {
+        self.slots.iter().map(|pos| self.offset(*pos))
+    }
+
     /// Offset in the bytes of a place in the buffer.
     pub fn offset(&self, pos: Pos) -> u32 {
-        let jumps = usize::try_from(pos.jumps).unwrap_or(usize::MAX);
-        let jumps = self.before.get(jumps).copied().unwrap_or(0);
+        let jumps = self.before.get(index(pos.jumps)).copied().unwrap_or(0);
         pos.bytes.wrapping_add(jumps)
     }
 }
 
-impl CodeSink for Buffer {
-    fn put(&mut self, bytes: &[u8]) -> Result {
-        Ok(self.bytes.extend_from_slice(bytes, GFP_KERNEL)?)
-    }
-}
-
 impl Buffer {
-    /// An empty buffer with `labels` labels to be named by [`Buffer::label`].
+    /// An empty buffer for the code of so many slots, with so many labels: `Label::Other(0)` and on.
     ///
     /// # Errors
     ///
     /// `ENOMEM`; `E2BIG` when there are too many.
-    pub fn new(labels: usize) -> Result<Self> {
-        let mut buf = Buffer::default();
+    pub fn new(slots: usize, labels: usize) -> Result<Self> {
+        let mut buf = Buffer {
+            slots: KVVec::with_capacity(slots, GFP_KERNEL)?,
+            ..Buffer::default()
+        };
         buf.labels.resize(labels, None, GFP_KERNEL)?;
-        u32::try_from(labels).map_err(|_| E2BIG)?;
+        // What short instructions take.
+        let bytes = slots.checked_mul(4).ok_or(E2BIG)?.max(256);
+        buf.bytes.resize(bytes, 0, GFP_KERNEL)?;
         Ok(buf)
     }
 
-    /// The label of that number, of those made by [`Buffer::new`].
-    pub fn label(index: u32) -> Label {
-        Label(index)
+    /// Begins the code of the next slot.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`
+    pub fn begin_slot(&mut self) -> Result {
+        let here = self.here();
+        Ok(self.slots.push(here, GFP_KERNEL)?)
     }
 
     /// Makes one more label.
@@ -118,7 +127,7 @@ impl Buffer {
     ///
     /// `ENOMEM`
     pub fn new_label(&mut self) -> Result<Label> {
-        let label = Label(u32::try_from(self.labels.len()).map_err(|_| E2BIG)?);
+        let label = Label::Other(u32::try_from(self.labels.len()).map_err(|_| E2BIG)?);
         self.labels.push(None, GFP_KERNEL)?;
         Ok(label)
     }
@@ -126,11 +135,10 @@ impl Buffer {
     /// Binds `label` to the current place.
     pub fn bind(&mut self, label: Label) {
         let here = self.here();
-        if let Some(slot) = usize::try_from(label.0)
-            .ok()
-            .and_then(|i| self.labels.get_mut(i))
-        {
-            *slot = Some(here);
+        if let Label::Other(i) = label {
+            if let Some(place) = self.labels.get_mut(index(i)) {
+                *place = Some(here);
+            }
         }
     }
 
@@ -138,9 +146,27 @@ impl Buffer {
     pub fn here(&self) -> Pos {
         Pos {
             // The compiler refuses programs long before 4 GiB of code.
-            bytes: u32::try_from(self.bytes.len()).unwrap_or(u32::MAX),
+            bytes: u32::try_from(self.used).unwrap_or(u32::MAX),
             jumps: u32::try_from(self.jumps.len()).unwrap_or(u32::MAX),
         }
+    }
+
+    /// Room for one instruction behind the code.
+    fn room(&mut self) -> Result<&mut [u8; ROOM]> {
+        if self.bytes.len().wrapping_sub(self.used) < ROOM {
+            let more = self.bytes.len().max(256).checked_mul(2).ok_or(E2BIG)?;
+            self.bytes.resize(more, 0, GFP_KERNEL)?;
+        }
+        let room = self.bytes.get_mut(self.used..);
+        room.and_then(|r| r.first_chunk_mut()).ok_or(E2BIG)
+    }
+
+    /// Appends up to [`ROOM`] bytes.
+    fn put<const N: usize>(&mut self, bytes: &[u8; N]) -> Result {
+        let room = self.room()?.first_chunk_mut().ok_or(E2BIG)?;
+        *room = *bytes;
+        self.used = self.used.wrapping_add(N);
+        Ok(())
     }
 
     /// Appends an instruction.
@@ -149,7 +175,10 @@ impl Buffer {
     ///
     /// `ENOMEM`
     pub fn emit(&mut self, insn: &Encoded) -> Result {
-        self.put(insn.bytes())
+        let room = self.room()?;
+        let len = insn.write(room);
+        self.used = self.used.wrapping_add(len);
+        Ok(())
     }
 
     fn push_jump(&mut self, kind: Kind, label: Label) -> Result {
@@ -243,44 +272,36 @@ impl Buffer {
         Ok(here)
     }
 
-    fn target(&self, label: Label) -> Result<Pos> {
-        usize::try_from(label.0)
-            .ok()
-            .and_then(|i| self.labels.get(i).copied().flatten())
-            .ok_or(EINVAL)
-    }
-
-    /// Chooses the sizes of all jumps; returns their running sums.
-    fn relax(&mut self) -> Result<KVVec<u32>> {
-        // Targets once, so that the rounds below only look at numbers.
+    /// Chooses the sizes of all jumps; returns their running sums and targets.
+    fn relax(&mut self) -> Result<(KVVec<u32>, KVVec<Pos>)> {
         let mut targets = KVVec::with_capacity(self.jumps.len(), GFP_KERNEL)?;
-        for (i, jump) in self.jumps.iter().enumerate() {
-            let pos = self.target(jump.label)?;
-            let next = pos.bytes == jump.at && usize::try_from(pos.jumps).ok() == i.checked_add(1);
-            targets.push((pos, next), GFP_KERNEL)?;
-        }
-        for (jump, (_, next)) in self.jumps.iter_mut().zip(&targets) {
+        let mut before = KVVec::with_capacity(self.jumps.len().wrapping_add(1), GFP_KERNEL)?;
+        let (mut sum, mut number) = (0u32, 0u32);
+        for jump in &mut self.jumps {
+            let pos = match jump.label {
+                Label::Slot(at) => self.slots.get(index(at)).copied(),
+                Label::Other(i) => self.labels.get(index(i)).copied().flatten(),
+            };
+            let pos = pos.ok_or(EINVAL)?;
+            targets.push(pos, GFP_KERNEL)?;
+            before.push(sum, GFP_KERNEL)?;
+            number = number.wrapping_add(1);
             jump.size = match jump.kind {
                 Kind::Rel32 => 4,
-                Kind::Jmp | Kind::Jcc(_) if *next => 0,
+                // To the next instruction.
+                Kind::Jmp | Kind::Jcc(_) if pos.bytes == jump.at && pos.jumps == number => 0,
                 Kind::Jmp | Kind::Jcc(_) => 2,
             };
+            sum = sum.wrapping_add(u32::from(jump.size));
         }
-        let mut before = KVVec::with_capacity(self.jumps.len().wrapping_add(1), GFP_KERNEL)?;
+        before.push(sum, GFP_KERNEL)?;
         loop {
-            before.clear();
-            let mut sum = 0u32;
-            for jump in &self.jumps {
-                before.push(sum, GFP_KERNEL)?;
-                sum = sum.wrapping_add(u32::from(jump.size));
-            }
-            before.push(sum, GFP_KERNEL)?;
             let mut grown = false;
-            for (i, (jump, (pos, _))) in self.jumps.iter_mut().zip(&targets).enumerate() {
+            for ((jump, pos), sum) in self.jumps.iter_mut().zip(&targets).zip(&before) {
                 if jump.size != 2 {
                     continue;
                 }
-                if i8::try_from(distance(jump, i, *pos, &before)).is_err() {
+                if i8::try_from(distance(jump, *sum, *pos, &before)).is_err() {
                     jump.size = match jump.kind {
                         Kind::Jmp => 5,
                         Kind::Jcc(_) => 6,
@@ -290,7 +311,15 @@ impl Buffer {
                 }
             }
             if !grown {
-                return Ok(before);
+                return Ok((before, targets));
+            }
+            let mut sum = 0u32;
+            for (jump, before) in self.jumps.iter().zip(before.iter_mut()) {
+                *before = sum;
+                sum = sum.wrapping_add(u32::from(jump.size));
+            }
+            if let Some(last) = before.last_mut() {
+                *last = sum;
             }
         }
     }
@@ -301,49 +330,51 @@ impl Buffer {
     ///
     /// `EINVAL` when a label is not bound, `E2BIG` when the code is too large, `ENOMEM`.
     pub fn finish(mut self) -> Result<Layout> {
-        let before = self.relax()?;
-        let jump_bytes = before.as_slice().last().copied().unwrap_or(0);
-        let total = self
-            .bytes
-            .len()
-            .checked_add(usize::try_from(jump_bytes).map_err(|_| E2BIG)?)
-            .ok_or(E2BIG)?;
+        let (before, targets) = self.relax()?;
+        let jump_bytes = before.last().copied().unwrap_or(0);
+        let total = self.used.checked_add(index(jump_bytes)).ok_or(E2BIG)?;
         i32::try_from(total).map_err(|_| E2BIG)?;
-        let mut bytes = KVVec::with_capacity(total, GFP_KERNEL)?;
-        let mut done = 0usize;
-        for (i, jump) in self.jumps.iter().enumerate() {
-            let at = usize::try_from(jump.at).map_err(|_| E2BIG)?;
-            bytes.extend_from_slice(self.bytes.get(done..at).unwrap_or(&[]), GFP_KERNEL)?;
-            done = at;
-            let dist = distance(jump, i, self.target(jump.label)?, &before);
-            let rel8 = dist.to_le_bytes();
-            let rel8 = rel8.get(..1).unwrap_or(&[]);
-            let rel32 = i32::try_from(dist).map_err(|_| E2BIG)?.to_le_bytes();
-            match (jump.size, jump.kind) {
-                (0, _) => {}
-                (2, Kind::Jmp) => {
-                    bytes.push(0xeb, GFP_KERNEL)?;
-                    bytes.extend_from_slice(rel8, GFP_KERNEL)?;
+        let mut bytes = KVVec::from_elem(0, total, GFP_KERNEL)?;
+        // What is left of the code as it was, and of the place where it goes.
+        let mut code = self.bytes.get(..self.used).ok_or(EINVAL)?;
+        let mut place = bytes.as_mut_slice();
+        let mut done = 0u32;
+        for ((jump, pos), sum) in self.jumps.iter().zip(&targets).zip(&before) {
+            let between = index(jump.at.wrapping_sub(done));
+            done = jump.at;
+            let (from, more) = code.split_at_checked(between).ok_or(EINVAL)?;
+            let (to, left) = place.split_at_mut_checked(between).ok_or(EINVAL)?;
+            to.copy_from_slice(from);
+            let (to, left) = left
+                .split_at_mut_checked(usize::from(jump.size))
+                .ok_or(EINVAL)?;
+            (code, place) = (more, left);
+            let dist = distance(jump, *sum, *pos, &before);
+            let near = i8::try_from(dist).map_or(0, |d| u8::from_ne_bytes(d.to_ne_bytes()));
+            match (to, jump.kind) {
+                ([], Kind::Jmp | Kind::Jcc(_)) => {}
+                ([op, rel], Kind::Jmp) => (*op, *rel) = (0xeb, near),
+                ([op, rel], Kind::Jcc(cc)) => (*op, *rel) = (0x70 | cc as u8, near),
+                ([op, near @ ..], Kind::Jmp) => {
+                    *op = 0xe9;
+                    number(near, dist)?;
                 }
-                (2, Kind::Jcc(cc)) => {
-                    bytes.push(0x70 | cc as u8, GFP_KERNEL)?;
-                    bytes.extend_from_slice(rel8, GFP_KERNEL)?;
+                ([escape, op, near @ ..], Kind::Jcc(cc)) => {
+                    (*escape, *op) = (0x0f, 0x80 | cc as u8);
+                    number(near, dist)?;
                 }
-                (_, Kind::Jmp) => {
-                    bytes.push(0xe9, GFP_KERNEL)?;
-                    bytes.extend_from_slice(&rel32, GFP_KERNEL)?;
-                }
-                (_, Kind::Jcc(cc)) => {
-                    bytes.extend_from_slice(&[0x0f, 0x80 | cc as u8], GFP_KERNEL)?;
-                    bytes.extend_from_slice(&rel32, GFP_KERNEL)?;
-                }
-                (_, Kind::Rel32) => bytes.extend_from_slice(&rel32, GFP_KERNEL)?,
+                (near, Kind::Rel32) => number(near, dist)?,
+                _ => return Err(EINVAL),
             }
         }
-        bytes.extend_from_slice(self.bytes.get(done..).unwrap_or(&[]), GFP_KERNEL)?;
+        place
+            .get_mut(..code.len())
+            .ok_or(EINVAL)?
+            .copy_from_slice(code);
         let mut layout = Layout {
             bytes,
             relocs: KVVec::new(),
+            slots: self.slots,
             before,
         };
         for (pos, target) in &self.relocs {
@@ -360,12 +391,25 @@ impl Buffer {
     }
 }
 
-/// Distance from the end of jump `i` to `pos`, with the sizes that `before` sums up.
-fn distance(jump: &Jump, i: usize, pos: Pos, before: &[u32]) -> i64 {
-    let sum = |n: usize| i64::from(before.get(n).copied().unwrap_or(0));
+/// Puts a distance into its four bytes.
+fn number(to: &mut [u8], distance: i64) -> Result {
+    let to = to.first_chunk_mut().ok_or(EINVAL)?;
+    *to = i32::try_from(distance).map_err(|_| E2BIG)?.to_le_bytes();
+    Ok(())
+}
+
+/// Distance from the end of `jump` to `pos`, with the sizes that `before` sums up, up to the jump in
+/// `sum`.
+fn distance(jump: &Jump, sum: u32, pos: Pos, before: &[u32]) -> i64 {
     let end = i64::from(jump.at)
-        .wrapping_add(sum(i))
+        .wrapping_add(i64::from(sum))
         .wrapping_add(i64::from(jump.size));
-    let target = usize::try_from(pos.jumps).map_or(0, sum);
-    i64::from(pos.bytes).wrapping_add(target).wrapping_sub(end)
+    let target = before.get(index(pos.jumps)).copied().unwrap_or(0);
+    i64::from(pos.bytes)
+        .wrapping_add(i64::from(target))
+        .wrapping_sub(end)
+}
+
+fn index(n: u32) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
 }

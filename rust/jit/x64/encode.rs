@@ -2,18 +2,22 @@
 
 //! Encodes a row of [`super::inst`] with its operands to bytes.
 
-use super::inst::{shape, Form, Map, Prefix, Row, Wide};
+use super::inst::{shape, Encoding, Form, Map, Packed, Prefix, Row, Wide};
 use super::reg::{Cc, Gpr, Mem, Rm};
 use crate::isa::Width;
 
-/// Longest instruction that can exist.
-pub const MAX_LEN: usize = 15;
+/// Bytes that [`Encoded::write`] writes, of which the longest instruction has 15.
+pub const ROOM: usize = 16;
 
 /// One encoded instruction.
 #[derive(Clone, Copy, Debug)]
 pub struct Encoded {
-    bytes: [u8; MAX_LEN],
-    len: u8,
+    /// Prefixes, opcode, ModRM and SIB, the first in the lowest byte: at most eight.
+    head: u64,
+    /// Displacement and immediate, the same way.
+    tail: u64,
+    head_bits: u32,
+    tail_bits: u32,
     /// The instruction leaves the arithmetic flags alone.
     pub keeps_flags: bool,
 }
@@ -21,28 +25,39 @@ pub struct Encoded {
 impl Encoded {
     const fn new(keeps_flags: bool) -> Self {
         Encoded {
-            bytes: [0; MAX_LEN],
-            len: 0,
+            head: 0,
+            tail: 0,
+            head_bits: 0,
+            tail_bits: 0,
             keeps_flags,
         }
     }
 
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.len)).unwrap_or(&[])
+    /// Writes the instruction, and what is left with anything; returns its length.
+    pub fn write(&self, to: &mut [u8; ROOM]) -> usize {
+        let (head, tail) = (u128::from(self.head), u128::from(self.tail));
+        *to = (head | tail.wrapping_shl(self.head_bits)).to_le_bytes();
+        let bytes = self.head_bits.wrapping_add(self.tail_bits).wrapping_shr(3);
+        usize::try_from(bytes).unwrap_or(0)
     }
 
     fn byte(&mut self, b: u8) {
-        if let Some(slot) = self.bytes.get_mut(usize::from(self.len)) {
-            *slot = b;
-            self.len = self.len.wrapping_add(1);
-        }
+        self.head |= u64::from(b).wrapping_shl(self.head_bits);
+        self.head_bits = self.head_bits.wrapping_add(8);
     }
 
-    fn all(&mut self, bytes: &[u8]) {
-        for b in bytes {
-            self.byte(*b);
-        }
+    /// Appends the low `bits` bits of a displacement or an immediate.
+    fn number(&mut self, n: u64, bits: u32) {
+        self.tail |= n.wrapping_shl(self.tail_bits);
+        self.tail_bits = self.tail_bits.wrapping_add(bits);
+    }
+
+    fn imm8(&mut self, n: i8) {
+        self.number(u64::from(u8::from_ne_bytes(n.to_ne_bytes())), 8);
+    }
+
+    fn imm32(&mut self, n: i32) {
+        self.number(u64::from(u32::from_ne_bytes(n.to_ne_bytes())), 32);
     }
 
     /// ModRM, SIB and displacement for register field `reg`.
@@ -60,7 +75,7 @@ impl Encoded {
                 None => (4, 0),
             };
             self.byte((scale << 6) | (index << 3) | 5);
-            return self.all(&mem.disp.to_le_bytes());
+            return self.imm32(mem.disp);
         };
         // rbp and r13 without displacement would mean something else.
         let mode = if mem.disp == 0 && base.low() != 5 {
@@ -84,33 +99,21 @@ impl Encoded {
         }
         match mode {
             0 => {}
-            0x40 => self.all(mem.disp.to_le_bytes().get(..1).unwrap_or(&[])),
-            _ => self.all(&mem.disp.to_le_bytes()),
+            0x40 => self.imm8(i8::try_from(mem.disp).unwrap_or(0)),
+            _ => self.imm32(mem.disp),
         }
     }
 
-    fn prefixes(&mut self, row: &Row, gs: bool) {
-        if gs {
-            self.byte(0x65);
-        }
-        match row.prefix {
-            Prefix::No => {}
-            Prefix::P66 => self.byte(0x66),
-            Prefix::F2 => self.byte(0xf2),
-            Prefix::F3 => self.byte(0xf3),
-            Prefix::Lock => self.byte(0xf0),
-            Prefix::Lock66 => self.all(&[0xf0, 0x66]),
-        }
+    /// The opcode with `add` in its last byte.
+    fn opcode(&mut self, p: Packed, add: u8) {
+        self.packed(p);
+        let last = self.head_bits.wrapping_sub(8);
+        self.head = self.head.wrapping_add(u64::from(add).wrapping_shl(last));
     }
 
-    fn opcode(&mut self, row: &Row, add: u8) {
-        match row.map {
-            Map::One => {}
-            Map::M0f => self.byte(0x0f),
-            Map::M0f38 => self.all(&[0x0f, 0x38]),
-            Map::M0f3a => self.all(&[0x0f, 0x3a]),
-        }
-        self.byte(row.op.wrapping_add(add));
+    fn packed(&mut self, p: Packed) {
+        self.head |= u64::from(p.bytes).wrapping_shl(self.head_bits);
+        self.head_bits = self.head_bits.wrapping_add(p.bits);
     }
 }
 
@@ -138,20 +141,24 @@ fn gs(rm: &Rm) -> bool {
     matches!(rm, Rm::Mem(m) if m.gs)
 }
 
-/// Prefixes, REX, opcode and ModRM of a legacy (non-VEX) form.
-fn legacy(row: &Row, w: Width, reg: Option<Gpr>, rm: &Rm, add: u8) -> Encoded {
+/// Prefixes, REX, opcode and ModRM of a legacy (non-VEX) form; `add` goes to the opcode.
+fn legacy(f: &Encoding, w: Width, reg: Option<Gpr>, rm: &Rm, add: u8) -> Encoded {
+    let row = &f.row;
     let mut e = Encoded::new(row.keeps_flags);
-    e.prefixes(row, gs(rm));
+    if gs(rm) {
+        e.byte(0x65);
+    }
+    e.packed(f.prefix);
     let mut rex = rex_xb(rm);
     let mut force = false;
     if wide(row, w) {
         rex |= 8;
     }
+    let mut field = row.digit;
     if let Some(r) = reg {
-        if r.high() {
-            rex |= 4;
-        }
-        force |= row.reg8 && r.byte_needs_rex();
+        rex |= u8::from(r.high()) << 2;
+        force = row.reg8 && r.byte_needs_rex();
+        field = r.low();
     }
     if let Rm::Reg(r) = rm {
         force |= row.rm8 && r.byte_needs_rex();
@@ -159,24 +166,21 @@ fn legacy(row: &Row, w: Width, reg: Option<Gpr>, rm: &Rm, add: u8) -> Encoded {
     if rex != 0 || force {
         e.byte(0x40 | rex);
     }
-    e.opcode(row, add);
-    let field = match reg {
-        Some(r) => r.low(),
-        None => row.digit,
-    };
+    e.opcode(f.opcode, add);
     e.modrm(field, rm);
     e
 }
 
 /// Like [`legacy`] for forms that have the register in the opcode byte.
-fn opcode_reg(row: &Row, w: Width, reg: Gpr) -> Encoded {
+fn opcode_reg(f: &Encoding, w: Width, reg: Gpr) -> Encoded {
+    let row = &f.row;
     let mut e = Encoded::new(row.keeps_flags);
-    e.prefixes(row, false);
+    e.packed(f.prefix);
     let rex = (u8::from(wide(row, w)) << 3) | u8::from(reg.high());
     if rex != 0 {
         e.byte(0x40 | rex);
     }
-    e.opcode(row, reg.low());
+    e.opcode(f.opcode, reg.low());
     e
 }
 
@@ -209,99 +213,99 @@ fn vex(row: &Row, w: Width, reg: Gpr, v: Option<Gpr>, rm: &Rm) -> Encoded {
 
 /// `op r/m, r`
 pub fn rm_r(f: &Form<shape::RmR>, w: Width, rm: impl Into<Rm>, r: Gpr) -> Encoded {
-    legacy(f.row(), w, Some(r), &rm.into(), 0)
+    legacy(f.encoding(), w, Some(r), &rm.into(), 0)
 }
 
 /// `op r, r/m`
 pub fn r_rm(f: &Form<shape::RRm>, w: Width, r: Gpr, rm: impl Into<Rm>) -> Encoded {
-    legacy(f.row(), w, Some(r), &rm.into(), 0)
+    legacy(f.encoding(), w, Some(r), &rm.into(), 0)
 }
 
 /// `op r, m`
 pub fn r_m(f: &Form<shape::RM>, w: Width, r: Gpr, m: Mem) -> Encoded {
-    legacy(f.row(), w, Some(r), &Rm::Mem(m), 0)
+    legacy(f.encoding(), w, Some(r), &Rm::Mem(m), 0)
 }
 
 /// `op m, r`
 pub fn m_r(f: &Form<shape::MR>, w: Width, m: Mem, r: Gpr) -> Encoded {
-    legacy(f.row(), w, Some(r), &Rm::Mem(m), 0)
+    legacy(f.encoding(), w, Some(r), &Rm::Mem(m), 0)
 }
 
 /// `op r/m`
 pub fn rm(f: &Form<shape::Rm>, w: Width, rm: impl Into<Rm>) -> Encoded {
-    legacy(f.row(), w, None, &rm.into(), 0)
+    legacy(f.encoding(), w, None, &rm.into(), 0)
 }
 
 /// `op r/m, cl`
 pub fn rm_cl(f: &Form<shape::RmCl>, w: Width, rm: impl Into<Rm>) -> Encoded {
-    legacy(f.row(), w, None, &rm.into(), 0)
+    legacy(f.encoding(), w, None, &rm.into(), 0)
 }
 
 /// `op r/m, imm8`
 pub fn rm_i8(f: &Form<shape::RmI8>, w: Width, rm: impl Into<Rm>, imm: i8) -> Encoded {
-    let mut e = legacy(f.row(), w, None, &rm.into(), 0);
-    e.all(&imm.to_le_bytes());
+    let mut e = legacy(f.encoding(), w, None, &rm.into(), 0);
+    e.imm8(imm);
     e
 }
 
 /// `op r/m, imm16`
 pub fn rm_i16(f: &Form<shape::RmI16>, w: Width, rm: impl Into<Rm>, imm: i16) -> Encoded {
-    let mut e = legacy(f.row(), w, None, &rm.into(), 0);
-    e.all(&imm.to_le_bytes());
+    let mut e = legacy(f.encoding(), w, None, &rm.into(), 0);
+    e.number(u64::from(u16::from_ne_bytes(imm.to_ne_bytes())), 16);
     e
 }
 
 /// `op r/m, imm32`
 pub fn rm_i32(f: &Form<shape::RmI32>, w: Width, rm: impl Into<Rm>, imm: i32) -> Encoded {
-    let mut e = legacy(f.row(), w, None, &rm.into(), 0);
-    e.all(&imm.to_le_bytes());
+    let mut e = legacy(f.encoding(), w, None, &rm.into(), 0);
+    e.imm32(imm);
     e
 }
 
 /// `op m, imm8`
 pub fn m_i8(f: &Form<shape::MI8>, w: Width, m: Mem, imm: i8) -> Encoded {
-    let mut e = legacy(f.row(), w, None, &Rm::Mem(m), 0);
-    e.all(&imm.to_le_bytes());
+    let mut e = legacy(f.encoding(), w, None, &Rm::Mem(m), 0);
+    e.imm8(imm);
     e
 }
 
 /// `op m, imm32`
 pub fn m_i32(f: &Form<shape::MI32>, w: Width, m: Mem, imm: i32) -> Encoded {
-    let mut e = legacy(f.row(), w, None, &Rm::Mem(m), 0);
-    e.all(&imm.to_le_bytes());
+    let mut e = legacy(f.encoding(), w, None, &Rm::Mem(m), 0);
+    e.imm32(imm);
     e
 }
 
 /// `op r, r/m, imm8`
 pub fn r_rm_i8(f: &Form<shape::RRmI8>, w: Width, r: Gpr, rm: impl Into<Rm>, imm: i8) -> Encoded {
-    let mut e = legacy(f.row(), w, Some(r), &rm.into(), 0);
-    e.all(&imm.to_le_bytes());
+    let mut e = legacy(f.encoding(), w, Some(r), &rm.into(), 0);
+    e.imm8(imm);
     e
 }
 
 /// `op r, r/m, imm32`
 pub fn r_rm_i32(f: &Form<shape::RRmI32>, w: Width, r: Gpr, rm: impl Into<Rm>, imm: i32) -> Encoded {
-    let mut e = legacy(f.row(), w, Some(r), &rm.into(), 0);
-    e.all(&imm.to_le_bytes());
+    let mut e = legacy(f.encoding(), w, Some(r), &rm.into(), 0);
+    e.imm32(imm);
     e
 }
 
 /// `op r`
 pub fn o(f: &Form<shape::O>, w: Width, r: Gpr) -> Encoded {
-    opcode_reg(f.row(), w, r)
+    opcode_reg(f.encoding(), w, r)
 }
 
 /// `op r, imm32`
 pub fn o_i32(f: &Form<shape::OI32>, r: Gpr, imm: u32) -> Encoded {
-    let mut e = opcode_reg(f.row(), Width::W32, r);
-    e.all(&imm.to_le_bytes());
+    let mut e = opcode_reg(f.encoding(), Width::W32, r);
+    e.number(u64::from(imm), 32);
     e
 }
 
 /// `op r, imm64`
 pub fn o_i64(f: &Form<shape::OI64>, r: Gpr, imm: u64) -> Encoded {
-    let mut e = opcode_reg(f.row(), Width::W64, r);
-    e.all(&imm.to_le_bytes());
+    let mut e = opcode_reg(f.encoding(), Width::W64, r);
+    e.number(imm, 64);
     e
 }
 
@@ -309,22 +313,22 @@ pub fn o_i64(f: &Form<shape::OI64>, r: Gpr, imm: u64) -> Encoded {
 pub fn zo(f: &Form<shape::Zo>, w: Width) -> Encoded {
     let row = f.row();
     let mut e = Encoded::new(row.keeps_flags);
-    e.prefixes(row, false);
+    e.packed(f.encoding().prefix);
     if wide(row, w) {
         e.byte(0x48);
     }
-    e.opcode(row, 0);
+    e.opcode(f.encoding().opcode, 0);
     e
 }
 
 /// `op<cc> r, r/m`
 pub fn cc_r_rm(f: &Form<shape::CcRRm>, cc: Cc, w: Width, r: Gpr, rm: impl Into<Rm>) -> Encoded {
-    legacy(f.row(), w, Some(r), &rm.into(), cc as u8)
+    legacy(f.encoding(), w, Some(r), &rm.into(), cc as u8)
 }
 
 /// `op<cc> r/m`
 pub fn cc_rm(f: &Form<shape::CcRm>, cc: Cc, rm: impl Into<Rm>) -> Encoded {
-    legacy(f.row(), Width::W32, None, &rm.into(), cc as u8)
+    legacy(f.encoding(), Width::W32, None, &rm.into(), cc as u8)
 }
 
 /// `op r, r/m, v`
@@ -358,7 +362,7 @@ pub fn vex_r_rm_i8(
     imm: i8,
 ) -> Encoded {
     let mut e = vex(f.row(), w, r, None, &rm.into());
-    e.all(&imm.to_le_bytes());
+    e.imm8(imm);
     e
 }
 
@@ -374,13 +378,13 @@ pub fn lea_rip(r: Gpr) -> Encoded {
 /// `lfence`
 pub fn lfence() -> Encoded {
     let mut e = Encoded::new(true);
-    e.all(&[0x0f, 0xae, 0xe8]);
+    e.number(0xe8_ae0f, 24);
     e
 }
 
 /// `endbr64`
 pub fn endbr64() -> Encoded {
     let mut e = Encoded::new(true);
-    e.all(&[0xf3, 0x0f, 0x1e, 0xfa]);
+    e.number(0xfa1e_0ff3, 32);
     e
 }

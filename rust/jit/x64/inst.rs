@@ -158,17 +158,81 @@ pub mod shape {
     }
 }
 
+/// Bytes in the order of memory, the first in the lowest byte of `bytes`.
+#[derive(Clone, Copy, Debug)]
+pub struct Packed {
+    /// The bytes.
+    pub bytes: u32,
+    /// Bits that they take.
+    pub bits: u32,
+}
+
+impl Packed {
+    const fn new(bytes: u32, bits: u32) -> Packed {
+        Packed { bytes, bits }
+    }
+}
+
+impl Row {
+    /// The prefix.
+    const fn prefix(&self) -> Packed {
+        match self.prefix {
+            Prefix::No => Packed::new(0, 0),
+            Prefix::P66 => Packed::new(0x66, 8),
+            Prefix::F2 => Packed::new(0xf2, 8),
+            Prefix::F3 => Packed::new(0xf3, 8),
+            Prefix::Lock => Packed::new(0xf0, 8),
+            Prefix::Lock66 => Packed::new(0x66f0, 16),
+        }
+    }
+
+    /// The opcode with its map.
+    const fn opcode(&self) -> Packed {
+        let op = self.op as u32;
+        match self.map {
+            Map::One => Packed::new(op, 8),
+            Map::M0f => Packed::new(0x0f | (op << 8), 16),
+            Map::M0f38 => Packed::new(0x380f | (op << 16), 24),
+            Map::M0f3a => Packed::new(0x3a0f | (op << 16), 24),
+        }
+    }
+}
+
+/// A row and what its bytes are.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoding {
+    /// The row.
+    pub row: Row,
+    /// Its prefix.
+    pub prefix: Packed,
+    /// Its opcode.
+    pub opcode: Packed,
+}
+
 /// A row whose operands have shape `S`.
 #[derive(Clone, Copy, Debug)]
-pub struct Form<S>(Row, PhantomData<S>);
+pub struct Form<S>(Encoding, PhantomData<S>);
 
 impl<S: shape::Shape> Form<S> {
     const fn new(row: Row) -> Self {
-        Form(row, PhantomData)
+        let (prefix, opcode) = (row.prefix(), row.opcode());
+        Form(
+            Encoding {
+                row,
+                prefix,
+                opcode,
+            },
+            PhantomData,
+        )
     }
 
     /// The row.
     pub const fn row(&self) -> &Row {
+        &self.0.row
+    }
+
+    /// The row with its bytes.
+    pub const fn encoding(&self) -> &Encoding {
         &self.0
     }
 }
@@ -181,7 +245,7 @@ macro_rules! rows {
         )*
         /// Every row with its shape, for tests.
         pub const ALL: &[(&str, shape::Kind, Row)] = &[
-            $((stringify!($name), shape::Kind::$shape, $name.0),)*
+            $((stringify!($name), shape::Kind::$shape, $name.0.row),)*
         ];
     };
 }

@@ -5,7 +5,7 @@
 
 use iced_x86::{Decoder, DecoderOptions, Instruction, OpKind, Register};
 use oxbpf_core::isa::Width;
-use oxbpf_core::jit::x64::encode::{self as enc, Encoded};
+use oxbpf_core::jit::x64::encode::{self as enc, Encoded, ROOM};
 use oxbpf_core::jit::x64::inst::{self, Prefix, Row, Wide};
 use oxbpf_core::jit::x64::reg::{Cc, Gpr, Index, Mem, Rm, Scale};
 
@@ -92,23 +92,25 @@ fn mems() -> Vec<Mem> {
     out
 }
 
+fn bytes(code: &Encoded) -> Vec<u8> {
+    let mut room = [0; ROOM];
+    let len = code.write(&mut room);
+    room[..len].to_vec()
+}
+
 fn decode(code: &Encoded, what: &str) -> Instruction {
-    let mut decoder = Decoder::with_ip(64, code.bytes(), 0x1000, DecoderOptions::NONE);
+    let bytes = bytes(code);
+    let mut decoder = Decoder::with_ip(64, &bytes, 0x1000, DecoderOptions::NONE);
     let insn = decoder.decode();
-    assert!(!insn.is_invalid(), "{what}: {:02x?}", code.bytes());
-    assert_eq!(
-        insn.len(),
-        code.bytes().len(),
-        "{what}: {:02x?}",
-        code.bytes()
-    );
+    assert!(!insn.is_invalid(), "{what}: {bytes:02x?}");
+    assert_eq!(insn.len(), bytes.len(), "{what}: {bytes:02x?}");
     insn
 }
 
 fn check(row: &Row, name: &str, code: &Encoded, wants: &[Want]) {
     let what = format!("{name} {wants:?}");
     let insn = decode(code, &what);
-    let shown = format!("{what}: {:02x?} is {insn}", code.bytes());
+    let shown = format!("{what}: {:02x?} is {insn}", bytes(code));
     assert_eq!(
         format!("{:?}", insn.mnemonic()).to_lowercase(),
         name.to_lowercase(),
