@@ -133,6 +133,8 @@ pub enum MapType {
     PercpuArray = 6,
     /// Call chains by their hash.
     StackTrace = 7,
+    /// Cgroups.
+    CgroupArray = 8,
     /// Hash table that drops old entries when it is full.
     LruHash = 9,
     /// The same with a value for each CPU.
@@ -155,7 +157,7 @@ pub enum MapType {
 
 impl MapType {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Hash,
         Self::Array,
         Self::ProgArray,
@@ -163,6 +165,7 @@ impl MapType {
         Self::PercpuHash,
         Self::PercpuArray,
         Self::StackTrace,
+        Self::CgroupArray,
         Self::LruHash,
         Self::LruPercpuHash,
         Self::LpmTrie,
@@ -186,6 +189,7 @@ impl MapType {
             | Self::Array
             | Self::ProgArray
             | Self::PerfEventArray
+            | Self::CgroupArray
             | Self::PercpuHash
             | Self::PercpuArray
             | Self::ArrayOfMaps
@@ -226,7 +230,7 @@ impl MapType {
             | Self::LpmTrie => true,
             Self::ProgArray | Self::Queue | Self::Stack | Self::BloomFilter => false,
             Self::ArrayOfMaps | Self::HashOfMaps => false,
-            Self::PerfEventArray | Self::StackTrace => false,
+            Self::PerfEventArray | Self::StackTrace | Self::CgroupArray => false,
             Self::Ringbuf => false,
         }
     }

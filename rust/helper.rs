@@ -107,6 +107,8 @@ impl MapTypes {
     pub const EVENTS: Self = Self::of(&[4]);
     /// Tables of stack traces.
     pub const STACKS: Self = Self::of(&[7]);
+    /// Arrays of cgroups.
+    pub const CGROUPS: Self = Self::of(&[8]);
     /// Queues and stacks.
     pub const QUEUES: Self = Self::of(&[22, 23]);
     /// Queues, stacks and bloom filters.
@@ -331,9 +333,11 @@ helpers! {
     30 skb_set_tunnel_opt(Ctx, MemRead, Size) -> Integer, [], TC, None;
     31 skb_change_proto(Ctx, Anything, Anything) -> Integer, [Moves], TC, None;
     32 skb_change_type(Ctx, Anything) -> Integer, [], TC, None;
+    33 skb_under_cgroup(Ctx, ConstMap, Anything) -> Integer, [], TC, None, CGROUPS;
     34 get_hash_recalc(Ctx) -> Integer, [], TC, None;
     35 get_current_task() -> Integer, [Gpl], ALL, Perfmon;
     36 probe_write_user(Anything, MemRead, Size) -> Integer, [Gpl], TRACING, SysAdmin;
+    37 current_task_under_cgroup(ConstMap, Anything) -> Integer, [], ALL, Bpf, CGROUPS;
     38 skb_change_tail(Ctx, Anything, Anything) -> Integer, [Moves], TC, None;
     39 skb_pull_data(Ctx, Anything) -> Integer, [Moves], TC, None;
     40 csum_update(Ctx, Anything) -> Integer, [], TC, None;

@@ -11,6 +11,7 @@
 //! lock of the kernel's but those made for NMIs; packets' helpers may, in the softirq that they run in.
 
 mod base;
+mod cgroup;
 mod events;
 mod map;
 mod printk;
@@ -65,9 +66,11 @@ bodies! {
     30 new2 packet::skb_set_tunnel_opt;
     31 new3 packet::skb_change_proto;
     32 new2 packet::skb_change_type;
+    33 new3 cgroup::skb_under_cgroup;
     34 new1 packet::get_hash_recalc;
     35 new0 base::get_current_task;
     36 new2 base::probe_write_user;
+    37 new2 cgroup::current_task_under_cgroup;
     38 new3 packet::skb_change_tail;
     39 new2 packet::skb_pull_data;
     40 new2 packet::csum_update;

@@ -158,9 +158,10 @@ impl Map {
             MapType::Stack => Kind::Queue(Queue::new(spec, Order::Lifo)?),
             MapType::Ringbuf => Kind::Ringbuf(Ringbuf::new(spec)?),
             MapType::BloomFilter => Kind::Bloom(Bloom::new(spec)?),
-            MapType::ProgArray | MapType::ArrayOfMaps | MapType::PerfEventArray => {
-                Kind::FdArray(FdArray::new(spec)?)
-            }
+            MapType::ProgArray
+            | MapType::ArrayOfMaps
+            | MapType::PerfEventArray
+            | MapType::CgroupArray => Kind::FdArray(FdArray::new(spec)?),
             MapType::StackTrace => Kind::StackTrace(StackTrace::new(spec)?),
             MapType::HashOfMaps => Kind::MapHash(MapHash::new(spec)?),
         };

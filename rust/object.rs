@@ -3,6 +3,7 @@
 //! Maps as objects: what a descriptor, a program and a number refer to.
 
 pub(crate) mod btf;
+mod cgroups;
 pub(crate) mod events;
 pub(crate) mod held;
 pub(crate) mod inner;

@@ -9,6 +9,7 @@ pub(crate) mod args;
 pub(crate) mod bindings;
 pub(crate) mod bytes;
 pub(crate) mod callchain;
+pub(crate) mod cgroup;
 pub(crate) mod chardev;
 pub(crate) mod context;
 pub(crate) mod cpu;

@@ -105,7 +105,10 @@ impl MapSpec {
             MapType::LpmTrie => Ok(()),
             MapType::Ringbuf => Ok(()),
             MapType::StackTrace => Ok(()),
-            MapType::ProgArray | MapType::ArrayOfMaps | MapType::PerfEventArray => {
+            MapType::ProgArray
+            | MapType::ArrayOfMaps
+            | MapType::PerfEventArray
+            | MapType::CgroupArray => {
                 match self.value_size == 4 && self.flags & (RDONLY_PROG | WRONLY_PROG) == 0 {
                     true => self.check_array(),
                     false => Err(EINVAL),
@@ -164,7 +167,8 @@ impl MapSpec {
             | MapType::Stack
             | MapType::ProgArray
             | MapType::ArrayOfMaps
-            | MapType::PerfEventArray => Ok(()),
+            | MapType::PerfEventArray
+            | MapType::CgroupArray => Ok(()),
             MapType::StackTrace => self.check_stack_trace(),
             MapType::Ringbuf => {
                 let good = self.flags & !(NUMA_NODE | RB_OVERWRITE) == 0

@@ -334,6 +334,7 @@ fn good() -> impl Iterator<Item = MapSpec> {
         MapType::ProgArray
         | MapType::PerfEventArray
         | MapType::StackTrace
+        | MapType::CgroupArray
         | MapType::ArrayOfMaps
         | MapType::HashOfMaps => None,
         MapType::Ringbuf => Some(spec(ty, 0, 0, 4096)),

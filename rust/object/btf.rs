@@ -162,6 +162,7 @@ fn may_lack_key(ty: MapType) -> bool {
         | MapType::HashOfMaps
         | MapType::PerfEventArray
         | MapType::StackTrace
+        | MapType::CgroupArray
         | MapType::BloomFilter => true,
         MapType::ProgArray | MapType::Queue | MapType::Stack | MapType::Ringbuf => false,
     }
@@ -188,6 +189,7 @@ fn check_types(btf: &Btf, spec: &MapSpec, key: Option<&Type>, value: &Type) -> R
         MapType::BloomFilter => key.is_none(),
         MapType::PerfEventArray
         | MapType::StackTrace
+        | MapType::CgroupArray
         | MapType::ArrayOfMaps
         | MapType::HashOfMaps => return Err(ENOTSUPP),
         MapType::ProgArray | MapType::Queue | MapType::Stack | MapType::Ringbuf => true,

@@ -2,6 +2,7 @@
 
 //! Elements that user space names by descriptors: the commands on them.
 
+use super::cgroups::Cgroups;
 use super::events::Events;
 use super::inner::{MapEntries, MapSlots, Template};
 use super::{MapFile, MapObject};
@@ -10,6 +11,7 @@ use crate::map::{FdArray, Map, MapSpec};
 use crate::prog::array::ProgArray;
 use crate::prog::ProgFile;
 use crate::sys::anon::FileRef;
+use crate::sys::cgroup::Cgroup;
 use crate::sys::perf_map::Event;
 use kernel::prelude::*;
 
@@ -23,6 +25,8 @@ pub(crate) enum HeldBy {
     MapsByKey(MapEntries),
     /// Perf events.
     Events(Events),
+    /// Cgroups.
+    Cgroups(Cgroups),
 }
 
 impl HeldBy {
@@ -39,6 +43,7 @@ impl HeldBy {
             (MapType::ArrayOfMaps, Some(t)) => HeldBy::Maps(MapSlots::new(entries, t)?),
             (MapType::HashOfMaps, Some(t)) => HeldBy::MapsByKey(MapEntries::new(entries, t)?),
             (MapType::PerfEventArray, _) => HeldBy::Events(Events::new(entries)?),
+            (MapType::CgroupArray, _) => HeldBy::Cgroups(Cgroups::new(entries)?),
             (MapType::ArrayOfMaps | MapType::HashOfMaps, None) => return Err(EINVAL),
             _ => return Ok(None),
         }))
@@ -47,7 +52,7 @@ impl HeldBy {
     /// What the maps in it are like.
     pub(super) fn template(&self) -> Option<&Template> {
         match self {
-            HeldBy::Progs(_) | HeldBy::Events(_) => None,
+            HeldBy::Progs(_) | HeldBy::Events(_) | HeldBy::Cgroups(_) => None,
             HeldBy::Maps(maps) => Some(maps.template()),
             HeldBy::MapsByKey(maps) => Some(maps.template()),
         }
@@ -57,14 +62,14 @@ impl HeldBy {
     ///
     /// # Errors
     ///
-    /// `ENOENT` for nothing; `ENOTSUPP` for events, which have no numbers.
+    /// `ENOENT` for nothing; `ENOTSUPP` for events and cgroups, which have no numbers.
     pub(crate) fn number(&self, map: &Map, key: &[u8]) -> Result<u32> {
         let index = || words(map)?.index(key).ok_or(ENOENT);
         match self {
             HeldBy::Progs(progs) => progs.number(index()?),
             HeldBy::Maps(maps) => maps.number(index()?),
             HeldBy::MapsByKey(maps) => maps.number(map.map_hash().ok_or(EINVAL)?, key),
-            HeldBy::Events(_) => Err(ENOTSUPP),
+            HeldBy::Events(_) | HeldBy::Cgroups(_) => Err(ENOTSUPP),
         }
     }
 
@@ -109,6 +114,10 @@ impl HeldBy {
                 let index = index()?;
                 events.update(words(map)?, index, Event::get(fd)?, file)
             }
+            HeldBy::Cgroups(cgroups) => {
+                let index = index()?;
+                cgroups.update(words(map)?, index, Cgroup::get(fd)?)
+            }
         }
     }
 
@@ -124,6 +133,7 @@ impl HeldBy {
             HeldBy::Maps(maps) => maps.delete(words(map)?, index()?),
             HeldBy::MapsByKey(maps) => maps.delete(map.map_hash().ok_or(EINVAL)?, key),
             HeldBy::Events(events) => events.delete(words(map)?, index()?),
+            HeldBy::Cgroups(cgroups) => cgroups.delete(words(map)?, index()?),
         }
     }
 }

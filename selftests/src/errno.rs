@@ -49,6 +49,10 @@ struct Objects {
     bpf: Bpf,
     array: Map,
     hash: Map,
+    /// Empty arrays of perf events and of cgroups, and an empty table of call chains.
+    events: Map,
+    stacks: Map,
+    cgroups: Map,
     filter: Prog,
     probe: Prog,
     null: File,
@@ -69,12 +73,16 @@ impl Objects {
             .map_create(&MapSpec::new(MapType::HASH, 8, 8, 2))
             .unwrap();
         hash.update(&[1; 8], &[2; 8], 0).unwrap();
+        let empty = |ty, value| bpf.map_create(&MapSpec::new(ty, 4, value, 4)).unwrap();
         Objects {
             bpf: bpf.clone(),
             array: bpf
                 .map_create(&MapSpec::new(MapType::ARRAY, 4, 8, 4))
                 .unwrap(),
             hash,
+            events: empty(MapType::PERF_EVENT_ARRAY, 4),
+            stacks: empty(MapType::STACK_TRACE, 8),
+            cgroups: empty(MapType::CGROUP_ARRAY, 4),
             filter: bpf.prog_load(&filter).unwrap(),
             probe: bpf.prog_load(&probe).unwrap(),
             null: File::open("/dev/null").unwrap(),
@@ -90,6 +98,18 @@ impl Objects {
 
     fn hash(&self) -> u32 {
         self.hash.as_fd().as_raw_fd() as u32
+    }
+
+    fn events(&self) -> u32 {
+        self.events.as_fd().as_raw_fd() as u32
+    }
+
+    fn stacks(&self) -> u32 {
+        self.stacks.as_fd().as_raw_fd() as u32
+    }
+
+    fn cgroups(&self) -> u32 {
+        self.cgroups.as_fd().as_raw_fd() as u32
     }
 
     fn filter(&self) -> u32 {

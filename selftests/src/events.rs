@@ -139,7 +139,8 @@ fn put(map: &Map, index: u32, fd: i32) -> Result<(), oxbpf::Errno> {
     map.update(&index.to_ne_bytes(), &fd.to_ne_bytes(), 0)
 }
 
-fn load(b: &Bpf, ty: ProgType, insns: &[Slot]) -> Result<Prog, String> {
+/// Loads instructions; as a KPROBE program, one for many functions.
+pub fn load(b: &Bpf, ty: ProgType, insns: &[Slot]) -> Result<Prog, String> {
     let spec = ProgSpec {
         expected_attach_type: match ty {
             ProgType::KPROBE => TRACE_KPROBE_MULTI,
@@ -151,7 +152,8 @@ fn load(b: &Bpf, ty: ProgType, insns: &[Slot]) -> Result<Prog, String> {
     b.prog_load(&spec).map_err(|e| format!("load: {e}"))
 }
 
-fn run(prog: &Prog) -> Result<u32, String> {
+/// Runs a program of packets on one, and gives what it returns.
+pub fn run(prog: &Prog) -> Result<u32, String> {
     let input = TestRun {
         data_in: &(0..64).collect::<Vec<u8>>(),
         ..TestRun::default()

@@ -14,6 +14,7 @@ mod both;
 mod btf;
 mod callbacks;
 mod caps;
+mod cgroups;
 mod cpu;
 mod errno;
 mod events;
@@ -62,6 +63,7 @@ const SUITES: &[Entry] = &[
     ("batch", batch::suite),
     ("inner", inner::suite),
     ("events", events::suite),
+    ("cgroups", cgroups::suite),
     ("ids", ids::suite),
     ("btf", btf::suite),
     ("mapped", mapped::suite),

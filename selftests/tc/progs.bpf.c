@@ -197,6 +197,25 @@ int cookie(struct __sk_buff *skb)
 	return TC_ACT_OK;
 }
 
+/* There is never anything in it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_CGROUP_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} cgroups SEC(".maps");
+
+/* What skb_under_cgroup says of no cgroup, to element 2 of config, and 3 for ARP. */
+SEC("t/under")
+int under(struct __sk_buff *skb)
+{
+	__u32 slot = skb->protocol == bpf_htons(ETH_P_ARP) ? 3 : 2, answer;
+
+	answer = bpf_skb_under_cgroup(skb, &cgroups, 0);
+	bpf_map_update_elem(&config, &slot, &answer, BPF_ANY);
+	return TC_ACT_OK;
+}
+
 static __always_inline __u32 target(__u32 slot)
 {
 	__u32 *ifindex = bpf_map_lookup_elem(&config, &slot);

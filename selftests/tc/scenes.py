@@ -372,6 +372,27 @@ def scene_cookie(kind):
         return True
 
 
+def scene_under(kind):
+    """A datagram belongs to a socket, a question for an address to none: what is said of no cgroup
+    tells which."""
+    env = {"LD_PRELOAD": PRELOAD} if kind == "oxbpf" else {}
+    with Net():
+        sh("tc qdisc add dev va clsact", "a")
+        try:
+            filter_add(kind, "va", "egress", "under", ns="a")
+            udp()
+            udp(dst="10.0.0.77")
+            maps = json.loads(sh("bpftool -j map show", env=env))
+            number = max(m["id"] for m in maps if m.get("name") == "config")
+            raw = json.loads(sh(f"bpftool -j map dump id {number}", env=env))
+            words = [struct.pack("4B", *(int(x, 16) for x in e["value"])) for e in raw]
+            seen = [struct.unpack("=i", word)[0] for word in words[2:4]]
+        finally:
+            sh("tc qdisc del dev va clsact", "a")
+        assert seen == [-11, -2], seen
+        return seen
+
+
 def set_config(ifindex, kind):
     """The ifindex that the newest loaded programs redirect to."""
     env = {"LD_PRELOAD": PRELOAD} if kind == "oxbpf" else {}
@@ -701,6 +722,7 @@ TESTS = [
         lambda: both(scene_redirect, "redirect_peer", "ingress", "c", "wc", "wb"),
     ),
     ("the number of a sender", lambda: both(scene_cookie)),
+    ("a sender's cgroup", lambda: both(scene_under)),
     ("parser in tail calls", lambda: both(scene_parser)),
     ("results of an action", lambda: both(scene_results)),
     ("filters come, are shown and replaced, and go", test_lifecycle),

@@ -19,8 +19,10 @@ fn create(ty: u32, key: u32, value: u32, entries: u32, flags: u32) -> Attr {
 }
 
 pub fn map_create(c: &mut Cases) {
-    for ty in [1u32, 2] {
+    for ty in [1u32, 2, 4, 7, 8] {
         let key = if ty == 1 { 8 } else { 4 };
+        // Values that are descriptors have four bytes.
+        let value = if matches!(ty, 4 | 8) { 4 } else { 8 };
         for (k, v, n) in [
             (0, 8, 1),
             (key, 0, 1),
@@ -42,6 +44,12 @@ pub fn map_create(c: &mut Cases) {
             (key, 1, 1),
             (key, 3, 5),
             (key, 513, 7),
+            (key, 4, 1),
+            (key, 4, 0),
+            (key + 4, value, 4),
+            (key, 4, u32::MAX),
+            (key, 127 * 8, 2),
+            (key, 128 * 8, 2),
         ] {
             c.add(
                 format!("MAP_CREATE: type {ty}, sizes {k}, {v}, entries {n}"),
@@ -52,25 +60,25 @@ pub fn map_create(c: &mut Cases) {
             // those above mean things that have tests of their own
             if matches!(bit, 0 | 1 | 3 | 4 | 6 | 7 | 8 | 10 | 11 | 12) || (bit == 2 && ty == 1) {
                 c.add(format!("MAP_CREATE: type {ty}, flag bit {bit}"), move |o| {
-                    o.call(cmd::MAP_CREATE, &mut create(ty, key, 8, 4, 1 << bit))
+                    o.call(cmd::MAP_CREATE, &mut create(ty, key, value, 4, 1 << bit))
                 });
             }
         }
         for flags in [3u32, 3 << 3, 3 << 7, (1 << 3) | (1 << 7)] {
             c.add(
                 format!("MAP_CREATE: type {ty}, flags {flags:#x}"),
-                move |o| o.call(cmd::MAP_CREATE, &mut create(ty, key, 8, 4, flags)),
+                move |o| o.call(cmd::MAP_CREATE, &mut create(ty, key, value, 4, flags)),
             );
         }
         for node in [0u32, 1, 63, 1 << 20, u32::MAX] {
             c.add(
                 format!("MAP_CREATE: type {ty}, NUMA node {node}"),
-                move |o| o.call(cmd::MAP_CREATE, create(ty, key, 8, 4, 4).u32(24, node)),
+                move |o| o.call(cmd::MAP_CREATE, create(ty, key, value, 4, 4).u32(24, node)),
             );
         }
         c.add(
             format!("MAP_CREATE: type {ty}, NUMA node without its flag"),
-            move |o| o.call(cmd::MAP_CREATE, create(ty, key, 8, 4, 0).u32(24, 1)),
+            move |o| o.call(cmd::MAP_CREATE, create(ty, key, value, 4, 0).u32(24, 1)),
         );
         for name in [
             "good_name.1",
@@ -82,19 +90,22 @@ pub fn map_create(c: &mut Cases) {
             let mut bytes = [0u8; 16];
             bytes[..name.len()].copy_from_slice(name.as_bytes());
             c.add(format!("MAP_CREATE: type {ty}, name {name:?}"), move |o| {
-                o.call(cmd::MAP_CREATE, create(ty, key, 8, 4, 0).put(28, &bytes))
+                o.call(
+                    cmd::MAP_CREATE,
+                    create(ty, key, value, 4, 0).put(28, &bytes),
+                )
             });
         }
         c.add(format!("MAP_CREATE: type {ty}, map_extra"), move |o| {
-            o.call(cmd::MAP_CREATE, create(ty, key, 8, 4, 0).u64(64, 1))
+            o.call(cmd::MAP_CREATE, create(ty, key, value, 4, 0).u64(64, 1))
         });
         c.add(
             format!("MAP_CREATE: type {ty}, ifindex without such a device"),
-            move |o| o.call(cmd::MAP_CREATE, create(ty, key, 8, 4, 0).u32(44, 12345)),
+            move |o| o.call(cmd::MAP_CREATE, create(ty, key, value, 4, 0).u32(44, 12345)),
         );
         c.add(
             format!("MAP_CREATE: type {ty}, BTF value type without BTF"),
-            move |o| o.call(cmd::MAP_CREATE, create(ty, key, 8, 4, 0).u32(56, 1)),
+            move |o| o.call(cmd::MAP_CREATE, create(ty, key, value, 4, 0).u32(56, 1)),
         );
     }
     for ty in [0u32, 100, 1000, u32::MAX] {
@@ -110,11 +121,25 @@ pub fn elements(c: &mut Cases) {
         ("UPDATE", cmd::MAP_UPDATE_ELEM),
         ("DELETE", cmd::MAP_DELETE_ELEM),
         ("NEXT_KEY", cmd::MAP_GET_NEXT_KEY),
+        ("TAKE", cmd::MAP_LOOKUP_AND_DELETE_ELEM),
     ];
-    let maps: [Fd; 2] = [("array", Objects::array), ("hash", Objects::hash)];
+    let maps: [Fd; 5] = [
+        ("array", Objects::array),
+        ("hash", Objects::hash),
+        ("events", Objects::events),
+        ("stacks", Objects::stacks),
+        ("cgroups", Objects::cgroups),
+    ];
     for (name, number) in all {
         for (map, fd) in maps {
-            let has_flags = matches!(number, cmd::MAP_LOOKUP_ELEM | cmd::MAP_UPDATE_ELEM);
+            // The hash keeps what is in it.
+            if number == cmd::MAP_LOOKUP_AND_DELETE_ELEM && map == "hash" {
+                continue;
+            }
+            let has_flags = matches!(
+                number,
+                cmd::MAP_LOOKUP_ELEM | cmd::MAP_UPDATE_ELEM | cmd::MAP_LOOKUP_AND_DELETE_ELEM
+            );
             let has_value = number != cmd::MAP_DELETE_ELEM;
             let size = match number {
                 cmd::MAP_DELETE_ELEM => 16,

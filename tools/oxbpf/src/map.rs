@@ -25,6 +25,8 @@ impl MapType {
     pub const PERCPU_ARRAY: MapType = MapType(6);
     /// Call chains by their hash.
     pub const STACK_TRACE: MapType = MapType(7);
+    /// Cgroup directories.
+    pub const CGROUP_ARRAY: MapType = MapType(8);
     /// Hash table that evicts.
     pub const LRU_HASH: MapType = MapType(9);
     /// The same with a value a CPU.
