@@ -2,7 +2,7 @@
 
 //! Who does what in the stress suite.
 
-use super::Arena;
+use super::{traffic, Arena};
 use crate::insn::{add, call, exit, ld_map, mov, mov_reg, raw};
 use crate::maps::Random;
 use oxbpf::link::TRACE_KPROBE_MULTI;
@@ -33,6 +33,9 @@ pub const ALL: &[Role] = &[
     role("calls ended by a signal", 1, kill_caller),
     role("calls ended by exec", 1, exec_caller),
     role("network namespaces gone", 1, namespace),
+    role("veth pairs and their namespaces gone", 1, traffic::replace),
+    role("tc filters replaced and deleted", 2, traffic::filters),
+    role("packets through them", 1, traffic::send),
     role("unloading refused", 1, unload),
     role("CPUs off and on", 1, cpu),
 ];
@@ -48,6 +51,7 @@ const fn role(name: &'static str, threads: u32, turn: fn(&Arena, &mut Random) ->
 /// Makes the machine what it was.
 pub fn restore() {
     let _ = fs::write(CPU1, "1");
+    traffic::restore();
 }
 
 fn spec(r: &mut Random) -> MapSpec {
@@ -143,7 +147,7 @@ fn iterate(a: &Arena, r: &mut Random) -> bool {
 }
 
 /// Looks `map` up, and updates and deletes in it.
-fn instructions(r: &mut Random, map: Option<&Map>) -> Vec<Slot> {
+pub fn instructions(r: &mut Random, map: Option<&Map>) -> Vec<Slot> {
     let mut insns = Vec::new();
     let info = map.and_then(|m| m.info().ok());
     if let (Some(map), Some(info)) = (map, info) {
