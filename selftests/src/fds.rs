@@ -63,7 +63,7 @@ fn flood(b: &Bpf) -> Result<(), String> {
         }
     }
     // releases go through RCU and a work queue
-    for _ in 0..100 {
+    for _ in 0..1200 {
         if use_count() <= count && open_files() <= files + 64 {
             break;
         }

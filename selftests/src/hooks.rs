@@ -152,7 +152,11 @@ fn printing(s: &mut Suite, both: &Both) {
                 let _ = fs::write(TRACE, "");
                 let answer = print(b, fmt, args);
                 // The kernel turns its event on later, from a worker.
-                if traced().is_empty() && answer.as_ref().is_ok_and(|n| *n >= 0) {
+                let printed = answer.as_ref().is_ok_and(|n| *n >= 0);
+                for _ in 0..100 {
+                    if !printed || !traced().is_empty() {
+                        break;
+                    }
                     std::thread::sleep(Duration::from_millis(200));
                     let _ = fs::write(TRACE, "");
                     let _ = print(b, fmt, args);

@@ -135,7 +135,7 @@ fn walk(b: &Bpf, family: usize) -> Result<String, String> {
     let kept = id_of(b, f, fd.as_raw_fd())? == first;
     drop(fd);
     let mut gone = open(b, f, second, 0).map(drop);
-    for _ in 0..200 {
+    for _ in 0..6000 {
         if gone.is_err() {
             break;
         }

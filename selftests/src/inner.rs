@@ -380,22 +380,9 @@ fn batches(b: &Bpf, ty: MapType) -> Result<String, String> {
     Ok(out)
 }
 
-/// What is there when all that was given back before is gone.
-fn settled(b: &Bpf) -> Objects {
-    let mut now = Objects::now(b);
-    loop {
-        std::thread::sleep(Duration::from_millis(200));
-        let next = Objects::now(b);
-        if next == now {
-            return now;
-        }
-        now = next;
-    }
-}
-
 /// Maps live while they are in another one, and no longer.
 fn lifetime(b: &Bpf, ty: MapType) -> Result<(), String> {
-    let before = settled(b);
+    let before = Objects::settled(b);
     let inner = make(b, &spec(1, 4, 8, 4, 0))?;
     let map = outer(b, ty, &inner)?;
     let put = |m: &Map, k: u32| {
@@ -495,7 +482,7 @@ fn looker(bpf: &Bpf, outer: &Map) -> Result<Prog, String> {
 
 /// Maps are replaced and go while programs look into them.
 fn storm(bpf: &Bpf, ty: MapType) -> Result<(), String> {
-    let before = settled(bpf);
+    let before = Objects::settled(bpf);
     let map = outer(bpf, ty, &magic(bpf)?)?;
     let prog = looker(bpf, &map)?;
     let (stop, found, replaced) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));

@@ -153,7 +153,7 @@ fn names(both: &Both) -> Result<(), String> {
         return Err(format!("the subprogram: {sub:x?}"));
     }
     drop(prog);
-    for _ in 0..50 {
+    for _ in 0..600 {
         if kallsyms(&name).is_empty() {
             return Ok(());
         }
@@ -224,7 +224,7 @@ fn placement(both: &Both) -> Result<(), String> {
     let _keep = progs.pop();
     places.pop();
     drop(progs);
-    for _ in 0..50 {
+    for _ in 0..600 {
         let mut left = 0;
         for place in &places {
             let bytes = kernel_memory(*place, image.len())?;

@@ -101,7 +101,7 @@ fn attach_under_load(b: &Bpf, rounds: u32) -> Result<(), String> {
                     .map_err(|e| format!("attach: {e}"))?;
                 drop(prog);
                 let before = count(&map);
-                for _ in 0..200 {
+                for _ in 0..6000 {
                     if count(&map) > before {
                         break;
                     }

@@ -35,13 +35,31 @@ impl Objects {
         }
     }
 
+    /// Counts when all that was given back before is gone, or after a minute.
+    pub fn settled(b: &Bpf) -> Objects {
+        // MEMBARRIER_CMD_GLOBAL: a grace period.
+        // SAFETY: no memory argument.
+        let grace = || unsafe { libc::syscall(libc::SYS_membarrier, 1, 0, 0) };
+        let mut now = Objects::now(b);
+        for _ in 0..300 {
+            grace();
+            std::thread::sleep(Duration::from_millis(200));
+            let next = Objects::now(b);
+            if next == now {
+                break;
+            }
+            now = next;
+        }
+        now
+    }
+
     /// Waits until the counts are these again: releases go through RCU and work queues.
     ///
     /// # Errors
     ///
-    /// What is different after ten seconds.
+    /// What is different after a minute.
     pub fn again(&self, b: &Bpf) -> Result<(), String> {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let now = Objects::now(b);
             if now == *self {

@@ -282,7 +282,7 @@ fn wakeups(b: &Bpf) -> Result<Vec<String>, String> {
     let mut out = Vec::new();
     for (what, flags) in [("plain", 0), ("forced", 2), ("none", 1)] {
         let p = load(b, &output(&ring.map, 16, flags))?;
-        let wait = if flags == 1 { 400 } else { 20_000 };
+        let wait = if flags == 1 { 3000 } else { 20_000 };
         let start = Instant::now();
         let fd = ring.map.as_fd().as_raw_fd();
         let got = std::thread::scope(|s| {
