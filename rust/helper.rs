@@ -67,6 +67,8 @@ pub enum Arg {
     Func,
     /// A pointer into the stack, or NULL.
     StackOrNull,
+    /// The spin lock in a value of a map.
+    SpinLock,
 }
 
 /// What a helper returns in `R0`.
@@ -291,6 +293,12 @@ const fn flag(given: &[Flag], wanted: Flag) -> bool {
 /// `bpf_tail_call`: the one helper that has no body. The engines do it themselves.
 pub const TAIL_CALL: i32 = 12;
 
+/// `bpf_spin_lock`
+pub const SPIN_LOCK: i32 = 93;
+
+/// `bpf_spin_unlock`
+pub const SPIN_UNLOCK: i32 = 94;
+
 /// `bpf_loop`
 pub const LOOP: i32 = 181;
 
@@ -362,6 +370,8 @@ helpers! {
         [Pkt, Writes], ALL, None, PUSHED;
     88 map_pop_elem(ConstMap, MapValueOut) -> Integer, [Writes], ALL, None, QUEUES;
     89 map_peek_elem(ConstMap, MapValueOut) -> Integer, [], ALL, None, PUSHED;
+    93 spin_lock(SpinLock) -> Void, [], ALL, Bpf;
+    94 spin_unlock(SpinLock) -> Void, [], ALL, Bpf;
     97 skb_ecn_set_ce(Ctx) -> Integer, [], TC_CGROUP, None;
     109 send_signal(Anything) -> Integer, [], ALL, Perfmon;
     112 probe_read_user(MemWrite, SizeOrZero, Anything) -> Integer, [Gpl], ALL, Perfmon;

@@ -93,6 +93,8 @@ bodies! {
     87 new3 map::map_push_elem;
     88 new2 map::map_pop_elem;
     89 new2 map::map_peek_elem;
+    93 new1 map::spin_lock;
+    94 new1 map::spin_unlock;
     97 new1 packet::skb_ecn_set_ce;
     109 new1 base::send_signal;
     112 new2 trace::probe_read_user;
@@ -159,6 +161,7 @@ const fn fits(row: &Helper, body: &Body) -> bool {
             | (Kind::Key, [Arg::MapKey, rest @ ..])
             | (Kind::Value, [Arg::MapValue, rest @ ..])
             | (Kind::Str, [Arg::ConstStr, rest @ ..])
+            | (Kind::Lock, [Arg::SpinLock, rest @ ..])
             | (Kind::Word, [Arg::WordUpdate, rest @ ..])
             | (Kind::Ctx, [Arg::Ctx, rest @ ..]) => rest,
             (

@@ -11,6 +11,7 @@ mod batch;
 mod bloom;
 mod fd_array;
 mod hash;
+mod lock;
 mod lpm;
 pub mod map_hash;
 mod memory;
@@ -190,6 +191,7 @@ impl Map {
             frozen: rdonly_prog && self.is_frozen(),
             direct_value: self.has_direct_value(),
             any_size: self.spec.has(INNER_MAP),
+            lock: self.spec.lock,
         }
     }
 
@@ -229,8 +231,7 @@ impl Map {
     /// `EINVAL` for flags that this operation or map does not have; `ERANGE` for a CPU that there
     /// is not.
     pub fn check_flags(&self, flags: u64, allowed: u64) -> Result {
-        // No map has values with a spin lock.
-        if flags & 0xffff_ffff & !allowed != 0 || flags & F_LOCK != 0 {
+        if flags & 0xffff_ffff & !allowed != 0 || flags & F_LOCK != 0 && self.spec.lock.is_none() {
             return Err(EINVAL);
         }
         if flags & F_CPU == 0 && flags >> 32 != 0 {
@@ -293,7 +294,8 @@ impl Map {
         }
         let which = Self::which(flags);
         match &self.kind {
-            Kind::Array(m) => m.lookup(key, out),
+            Kind::Array(m) => m.lookup(key, out, flags & F_LOCK != 0),
+            Kind::Hash(m) if flags & F_LOCK != 0 => m.lookup_locked(key, out),
             Kind::Hash(m) => m.lookup(key, out, which),
             Kind::PercpuArray(m) => m.lookup(key, out, which),
             Kind::PercpuHash(m) => m.lookup(key, out, which),
@@ -369,18 +371,19 @@ impl Map {
         self.prog_delete(key.into())
     }
 
-    /// Removes `key` and copies its value to `out`, which has [`Map::user_value_size`] bytes. A map
-    /// without keys gives the value that leaves next.
+    /// Removes `key` and copies its value to `out`, which has [`Map::user_value_size`] bytes, under its
+    /// lock with `F_LOCK`. A map without keys gives the value that leaves next.
     ///
     /// # Errors
     ///
     /// `ENOTSUPP` when the map cannot do that; else as [`Map::delete`].
-    pub fn lookup_and_delete(&self, key: &[u8], out: &mut [u8]) -> Result {
+    pub fn lookup_and_delete(&self, key: &[u8], out: &mut [u8], flags: u64) -> Result {
         let key = self.key(key.into())?;
         if out.len() != self.user_value_size(0) {
             return Err(EINVAL);
         }
         match &self.kind {
+            Kind::Hash(m) if flags & F_LOCK != 0 => m.lookup_locked_and_delete(key, out),
             Kind::Hash(m) => m.lookup_and_delete(key, out, Cpus::Each),
             Kind::PercpuHash(m) => m.lookup_and_delete(key, out, Cpus::Each),
             Kind::LruHash(m) => m.lookup_and_delete(key, out, Cpus::Each),
@@ -477,6 +480,7 @@ impl Map {
         match &self.kind {
             Kind::Hash(m)
                 if flags == 0
+                    && self.spec.lock.is_none()
                     && value.len() == 8
                     && self.spec.value_size == 8
                     && key.len() == self.spec.key_size as usize =>
@@ -497,7 +501,7 @@ impl Map {
         let how = Update::new(flags & !F_LOCK)?;
         let (key, value) = (self.key(key)?, self.value(value)?);
         if flags & F_LOCK != 0 {
-            return Err(self.no_spin_lock(key, how));
+            return self.update_in_place(key, value, how);
         }
         match &self.kind {
             Kind::Hash(m) => m.update(key, value, how, Cpus::Same),
@@ -509,7 +513,7 @@ impl Map {
     fn other_update(&self, key: Bytes<'_>, value: Bytes<'_>, how: Update) -> Result {
         let which = Cpus::One(cpus::current());
         match &self.kind {
-            Kind::Array(m) => m.update(key, value, how),
+            Kind::Array(m) => m.update(key, value, how, false),
             Kind::Hash(m) => m.update(key, value, how, which),
             Kind::PercpuArray(m) => m.update(key, value, how, which),
             Kind::PercpuHash(m) => m.update(key, value, how, which),
@@ -522,7 +526,17 @@ impl Map {
         }
     }
 
-    /// What an update with `F_LOCK` gets, since no value has a spin lock.
+    /// An update with `F_LOCK`.
+    #[inline(never)]
+    fn update_in_place(&self, key: Bytes<'_>, value: Bytes<'_>, how: Update) -> Result {
+        match &self.kind {
+            Kind::Array(m) if self.spec.lock.is_some() => m.update(key, value, how, true),
+            Kind::Hash(m) if self.spec.lock.is_some() => m.update_in_place(key, value, how),
+            _ => Err(self.no_spin_lock(key, how)),
+        }
+    }
+
+    /// What an update with `F_LOCK` gets where values have no lock.
     #[cold]
     fn no_spin_lock(&self, key: Bytes<'_>, how: Update) -> Error {
         let array = matches!(self.kind, Kind::Array(_) | Kind::PercpuArray(_));

@@ -273,6 +273,10 @@ impl FileObject for MapFile {
 
     fn mmap(&self, vma: &NewVma<'_>) -> Result {
         let object = self.object();
+        // User space could write the locks of values.
+        if object.map.spec().lock.is_some() {
+            return Err(ENOTSUPP);
+        }
         let memory = object.map.memory().ok_or(ENOTSUPP)?;
         if !vma.is_shared() {
             return Err(EINVAL);

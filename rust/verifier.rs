@@ -61,6 +61,8 @@ pub struct MapFacts {
     pub direct_value: bool,
     /// Maps of another number of entries may stand in for it (`BPF_F_INNER_MAP`).
     pub any_size: bool,
+    /// Byte of a value where its spin lock begins, if it has one.
+    pub lock: Option<u32>,
 }
 
 /// The verifier's view of the world outside the program.

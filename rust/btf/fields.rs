@@ -140,6 +140,13 @@ impl Record {
         &self.fields
     }
 
+    /// The first byte of the spin lock, if there is one.
+    pub fn lock(&self) -> Option<u32> {
+        let mut fields = self.fields.iter();
+        let lock = fields.find(|field| field.kind == FieldKind::SpinLock)?;
+        Some(lock.offset)
+    }
+
     /// Is there such a field?
     pub fn has(&self, kind: FieldKind) -> bool {
         self.fields.iter().any(|field| field.kind == kind)

@@ -255,8 +255,7 @@ pub(super) fn delete(attr: &Attr) -> Result<i32> {
     if !map.bulk_deletes() {
         return Err(ENOTSUPP);
     }
-    // No map has values with a spin lock, so no flag is left.
-    if a.elem_flags != 0 {
+    if a.elem_flags & !F_LOCK != 0 || a.elem_flags != 0 && map.spec().lock.is_none() {
         return Err(EINVAL);
     }
     if a.count == 0 {

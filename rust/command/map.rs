@@ -51,7 +51,7 @@ pub(super) fn create(attr: &Attr) -> Result<i32> {
         return Err(EINVAL);
     }
     let ty = MapType::new(a.map_type).ok_or(EINVAL)?;
-    let spec = MapSpec {
+    let mut spec = MapSpec {
         ty,
         key_size: a.key_size,
         value_size: a.value_size,
@@ -60,6 +60,7 @@ pub(super) fn create(attr: &Attr) -> Result<i32> {
         numa_node: a.numa_node,
         extra: a.map_extra,
         name: a.map_name,
+        lock: None,
     };
     spec.check(|| Cap::SysAdmin.held())?;
     if a.map_ifindex != 0 {
@@ -88,6 +89,7 @@ pub(super) fn create(attr: &Attr) -> Result<i32> {
             let file = FileRef::<BtfFile>::get(a.btf_fd)?;
             let capable = Cap::Bpf.held();
             let types = MapTypes::new(file.object(), a.btf_key_type_id, value, &spec, capable)?;
+            spec.lock = types.lock;
             Some(types)
         }
     };
@@ -351,7 +353,9 @@ pub(super) fn take(attr: &Attr) -> Result<i32> {
     let (mut key, mut value) = (Room::new(), Room::new());
     let key = key.read_key(a.key, map.spec().key_size)?;
     let value = value.bytes(map.user_value_size(0))?;
-    with_map(file.object(), |map| map.lookup_and_delete(key, value))?;
+    with_map(file.object(), |map| {
+        map.lookup_and_delete(key, value, a.flags)
+    })?;
     User::new(a.value).write(value)?;
     Ok(0)
 }
@@ -360,6 +364,10 @@ pub(super) fn take(attr: &Attr) -> Result<i32> {
 pub(super) fn freeze(attr: &Attr) -> Result<i32> {
     let a: ElemAttr = attr.view()?;
     let file = FileRef::<MapFile>::get(a.map_fd)?;
+    // Programs write such locks, whoever else does not.
+    if file.object().map().spec().lock.is_some() {
+        return Err(ENOTSUPP);
+    }
     if !file.file().can_write() || file.object().frozen() {
         return Err(EPERM);
     }

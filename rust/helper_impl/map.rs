@@ -4,7 +4,7 @@
 
 use crate::helper::Walk;
 use crate::map::Map;
-use crate::sys::args::{KeyArg, MapArg, RoomArg, Shape, ValueArg, WalkArg};
+use crate::sys::args::{KeyArg, LockArg, MapArg, RoomArg, Shape, ValueArg, WalkArg};
 
 // What `Map::facts` tells the verifier comes from the same two numbers.
 impl Shape for Map {
@@ -60,6 +60,18 @@ pub(super) extern "C" fn map_lookup_percpu_elem(map: MapArg<Map>, key: KeyArg, c
     // The number is 32 bits wide.
     map.prog_lookup_percpu(key.bytes(&map), cpu as u32)
         .unwrap_or(0) as u64
+}
+
+/// `spin_lock(lock)`
+pub(super) extern "C" fn spin_lock(lock: LockArg) -> u64 {
+    lock.lock();
+    0
+}
+
+/// `spin_unlock(lock)`
+pub(super) extern "C" fn spin_unlock(lock: LockArg) -> u64 {
+    lock.unlock();
+    0
 }
 
 /// [`crate::helper::MAP_NEXT`]: `map_next(map, walk)`

@@ -12,6 +12,7 @@
 #include <linux/random.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
+#include <linux/spinlock.h>
 #include <linux/vmalloc.h>
 
 void *oxbpf_area_alloc(size_t size, int node);
@@ -21,6 +22,8 @@ int __noendbr oxbpf_map_lock(u32 *word);
 void __noendbr oxbpf_map_unlock(u32 *word, u32 flags);
 void oxbpf_map_lock_nested(u32 *word);
 void oxbpf_map_unlock_nested(u32 *word);
+void oxbpf_value_lock(u32 *word);
+void oxbpf_value_unlock(u32 *word);
 unsigned int oxbpf_nr_cpu_ids(void);
 bool oxbpf_cpu_possible(unsigned int cpu);
 int oxbpf_cpu_node(unsigned int cpu);
@@ -116,6 +119,39 @@ void notrace oxbpf_map_unlock_nested(u32 *word)
 	smp_store_release(word, 0);
 }
 NOKPROBE_SYMBOL(oxbpf_map_unlock_nested);
+
+/* The flags of who holds a value's lock on this CPU: one at a time, since interrupts are off. */
+static DEFINE_PER_CPU(unsigned long, oxbpf_value_flags);
+
+/*
+ * Takes the spin lock in a map's value, which programs and user space's copies share: interrupts and
+ * preemption are off until it is given back. It is four bytes that are zero when nobody has it, and has no
+ * lockdep: there may be millions, and programs that could take two are refused. Not to be probed, so that
+ * nothing else of ours runs between the lock and its flags.
+ */
+void notrace oxbpf_value_lock(u32 *word)
+{
+	arch_spinlock_t *lock = (arch_spinlock_t *)word;
+	unsigned long irq;
+
+	BUILD_BUG_ON(sizeof(*lock) != sizeof(*word));
+	local_irq_save(irq);
+	preempt_disable();
+	arch_spin_lock(lock);
+	this_cpu_write(oxbpf_value_flags, irq);
+}
+NOKPROBE_SYMBOL(oxbpf_value_lock);
+
+/* Gives back what oxbpf_value_lock() took. */
+void notrace oxbpf_value_unlock(u32 *word)
+{
+	unsigned long irq = this_cpu_read(oxbpf_value_flags);
+
+	arch_spin_unlock((arch_spinlock_t *)word);
+	preempt_enable();
+	local_irq_restore(irq);
+}
+NOKPROBE_SYMBOL(oxbpf_value_unlock);
 
 /* One more than the highest CPU number. */
 unsigned int oxbpf_nr_cpu_ids(void)

@@ -2,6 +2,7 @@
 
 //! ARRAY: a fixed number of values by index, all there from the start.
 
+use super::lock::ValueLock;
 use super::spec::{MapSpec, MMAPABLE};
 use super::words::{self, words_of};
 use super::Update;
@@ -17,6 +18,7 @@ pub(super) struct Array {
     stride: usize,
     entries: u32,
     mappable: bool,
+    lock: Option<ValueLock>,
 }
 
 /// What the JIT needs to look an array's value up by itself.
@@ -76,6 +78,7 @@ impl Array {
             stride,
             entries: spec.max_entries,
             mappable,
+            lock: ValueLock::of(spec),
         })
     }
 
@@ -121,26 +124,39 @@ impl Array {
         self.values.get(off..off.checked_add(self.stride)?)
     }
 
-    /// Copies the value at index `key` out.
+    /// Copies the value at index `key` out, under its lock if it shall be `locked`.
     ///
     /// # Errors
     ///
     /// `ENOENT` past the end.
-    pub(super) fn lookup(&self, key: Bytes<'_>, out: &mut [u8]) -> Result {
-        words::load(index(key).and_then(|i| self.value(i)).ok_or(ENOENT)?, out);
+    pub(super) fn lookup(&self, key: Bytes<'_>, out: &mut [u8], locked: bool) -> Result {
+        let words = index(key).and_then(|i| self.value(i)).ok_or(ENOENT)?;
+        match self.lock {
+            None => words::load(words, out),
+            Some(lock) => lock.load(words, out, locked),
+        }
         Ok(())
     }
 
-    /// Sets the value at index `key`.
+    /// Sets the value at index `key`, under its lock if it shall be `locked`.
     ///
     /// # Errors
     ///
     /// `E2BIG` past the end, `EEXIST` when it must not be there, since all are.
     #[inline]
-    pub(super) fn update(&self, key: Bytes<'_>, value: Bytes<'_>, how: Update) -> Result {
+    pub(super) fn update(
+        &self,
+        key: Bytes<'_>,
+        value: Bytes<'_>,
+        how: Update,
+        locked: bool,
+    ) -> Result {
         let words = index(key).and_then(|i| self.value(i)).ok_or(E2BIG)?;
         how.allows(true)?;
-        words::store(words, value);
+        match self.lock {
+            None => words::store(words, value),
+            Some(lock) => lock.store(words, value, locked),
+        }
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 use super::hash::table::batch::Cursor;
 pub use super::hash::table::batch::Step;
 use super::percpu::Cpus;
-use super::{Kind, Map};
+use super::{Kind, Map, F_LOCK};
 use crate::abi::MapType;
 use kernel::prelude::*;
 
@@ -27,6 +27,8 @@ pub(super) struct Batch {
     pub(super) value_size: usize,
     /// Whose values.
     pub(super) which: Cpus,
+    /// Values are copied under their lock.
+    pub(super) locked: bool,
     /// Entries leave the map.
     pub(super) delete: bool,
     /// The first bucket may be cut if it has too many.
@@ -98,6 +100,7 @@ impl Map {
         let b = Batch {
             value_size: self.user_value_size(flags),
             which: Self::which(flags),
+            locked: flags & F_LOCK != 0,
             delete,
             split,
         };

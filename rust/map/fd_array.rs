@@ -94,6 +94,7 @@ mod tests {
             numa_node: 0,
             extra: 0,
             name: [0; 16],
+            lock: None,
         };
         let a = FdArray::new(&spec).unwrap();
         assert_eq!(a.index(&2u32.to_ne_bytes()), Some(2));

@@ -149,6 +149,54 @@ impl<V: Values, R: Recency> Hash<V, R> {
         })
     }
 
+    /// As [`Hash::lookup`], under the value's lock.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` when there is none; `EBUSY` inside another map operation on this CPU.
+    pub(super) fn lookup_locked(&self, key: Bytes<'_>, out: &mut [u8]) -> Result {
+        with_key!(key, |k| {
+            // The bucket's lock keeps the entry in its element.
+            let locked = self.table.lock(k)?;
+            let e = locked.find(k).ok_or(ENOENT)?.elem();
+            self.load_locked(e, out);
+            Ok(())
+        })
+    }
+
+    /// Copies the value in element `e` out under its lock.
+    fn load_locked(&self, e: u32, out: &mut [u8]) {
+        if let (Some(lock), Some(words)) = (self.values.lock(), self.table.value(e)) {
+            lock.load(words, out, true);
+        }
+    }
+
+    /// As [`Hash::update`], but an entry that is there keeps its element and gets its value under the
+    /// value's lock.
+    ///
+    /// Whoever holds the lock of a value is a program, which takes no bucket's lock before it gives that
+    /// back, or is here: so there is one order of the two locks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Hash::update`].
+    pub(super) fn update_in_place(&self, key: Bytes<'_>, value: Bytes<'_>, how: Update) -> Result {
+        with_key!(key, |k| {
+            let locked = self.table.lock(k)?;
+            let old = locked.find(k);
+            how.allows(old.is_some())?;
+            let Some(place) = old else {
+                return self.update_locked(locked, k, value, how, Cpus::Same);
+            };
+            let e = place.elem();
+            if let (Some(lock), Some(words)) = (self.values.lock(), self.table.value(e)) {
+                lock.store(words, value, true);
+            }
+            self.recency.used(&self.table, e);
+            Ok(())
+        })
+    }
+
     /// Sets the value of `key`.
     ///
     /// # Errors
@@ -365,6 +413,15 @@ impl<V: Values, R: Recency> Hash<V, R> {
         self.take_out(key, |e| self.values.load(&self.table, e, out, which))
     }
 
+    /// As [`Hash::lookup_and_delete`], with the value under its lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Hash::delete`].
+    pub(super) fn lookup_locked_and_delete(&self, key: Bytes<'_>, out: &mut [u8]) -> Result {
+        self.take_out(key, |e| self.load_locked(e, out))
+    }
+
     #[inline(always)]
     fn take_out(&self, key: Bytes<'_>, first: impl FnOnce(u32)) -> Result {
         with_key!(key, |k| {
@@ -413,7 +470,10 @@ impl<V: Values, R: Recency> Hash<V, R> {
                 if let (Some(key), Some(value)) = (keys.next(), values.next()) {
                     let e = place.elem();
                     locked.key_of(place, key);
-                    self.values.load(&self.table, e, value, request.which);
+                    match request.locked {
+                        true => self.load_locked(e, value),
+                        false => self.values.load(&self.table, e, value, request.which),
+                    }
                     if request.delete {
                         locked.remove(place);
                         self.recency.removed(&self.table, e);

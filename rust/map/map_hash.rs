@@ -66,6 +66,7 @@ impl MapHash {
         let hash = hash::Plain::new(&MapSpec {
             ty: MapType::Hash,
             value_size: BYTES as u32,
+            lock: None,
             ..*spec
         })?;
         Ok(MapHash {
@@ -161,6 +162,7 @@ impl MapHash {
     ) -> Result<(usize, Step)> {
         let mut at = Cursor(*cursor);
         let request = Batch {
+            locked: false,
             value_size: BYTES,
             which: Cpus::Each,
             delete,

@@ -16,6 +16,7 @@ pub(super) fn spec(ty: MapType, key_size: u32, value_size: u32, max_entries: u32
         numa_node: 0,
         extra: 0,
         name: [0; 16],
+        lock: None,
     }
 }
 
@@ -241,7 +242,7 @@ impl Model {
 
     fn lookup_and_delete(&mut self, key: &[u8]) {
         let mut out = vec![0; self.map.user_value_size(0)];
-        let got = self.map.lookup_and_delete(key, &mut out).map(|()| out);
+        let got = self.map.lookup_and_delete(key, &mut out, 0).map(|()| out);
         let want = match self.map.spec.ty {
             ty if is_array(ty) => Err(ENOTSUPP),
             _ => self.is.remove(key).ok_or(ENOENT),

@@ -73,6 +73,9 @@ pub struct MapSpec {
     pub extra: u64,
     /// Name, padded with NULs.
     pub name: [u8; OBJ_NAME_LEN],
+    /// The byte of a value where its spin lock begins, if it has one: a multiple of four, and of an
+    /// array's or a plain hash table's values only.
+    pub lock: Option<u32>,
 }
 
 impl MapSpec {

@@ -295,6 +295,7 @@ mod tests {
             numa_node: 0,
             extra: 0,
             name: [0; 16],
+            lock: None,
         }
     }
 

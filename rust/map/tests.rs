@@ -315,7 +315,7 @@ fn queues_and_stacks_are_their_model() {
                             MapType::Queue => is.pop_front(),
                             _ => is.pop_back(),
                         };
-                        let got = map.lookup_and_delete(&[], &mut out).map(|()| out);
+                        let got = map.lookup_and_delete(&[], &mut out, 0).map(|()| out);
                         assert_eq!(got, next.ok_or(ENOENT));
                     }
                 }

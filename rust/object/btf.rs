@@ -3,7 +3,7 @@
 //! Type information as an object, and what maps and programs keep of it.
 
 use crate::abi::MapType;
-use crate::btf::{Btf, FieldKind, Kind as TypeKind, Type};
+use crate::btf::{Btf, Field, FieldKind, Kind as TypeKind, Type};
 use crate::map::spec::{RDONLY_PROG, WRONLY_PROG};
 use crate::map::MapSpec;
 use crate::sys::anon::FileObject;
@@ -66,6 +66,8 @@ pub(crate) struct MapTypes {
     pub(crate) key: u32,
     /// Number of the values' type.
     pub(crate) value: u32,
+    /// The byte where a value's spin lock begins, if it has one.
+    pub(crate) lock: Option<u32>,
 }
 
 /// Special fields of values are there for these types of maps (bpf(2) has some more types).
@@ -86,8 +88,9 @@ fn has_field(ty: MapType, field: FieldKind) -> bool {
 }
 
 /// What is implemented of those.
-fn implemented(_field: FieldKind) -> bool {
-    false
+fn implemented(field: &Field) -> bool {
+    // A lock that is not aligned, as in a packed struct, could lie on two cache lines.
+    field.kind == FieldKind::SpinLock && field.offset % 4 == 0
 }
 
 /// `EOPNOTSUPP`
@@ -134,16 +137,18 @@ impl MapTypes {
             if spec.has(RDONLY_PROG) || spec.has(WRONLY_PROG) {
                 return Err(EACCES);
             }
-            let fits = |kind| has_field(spec.ty, kind) && implemented(kind);
-            if !record.fields().iter().all(|field| fits(field.kind)) {
+            let fits = |field: &Field| has_field(spec.ty, field.kind) && implemented(field);
+            if !record.fields().iter().all(fits) {
                 return Err(unsupported());
             }
         }
         check_types(btf, spec, key_type.as_ref(), &value_type)?;
+        let lock = record.and_then(|record| record.lock());
         Ok(MapTypes {
             btf: object.clone(),
             key,
             value,
+            lock,
         })
     }
 }

@@ -68,6 +68,7 @@ impl Template {
             && spec.key_size == self.facts.key_size
             && spec.value_size == self.facts.value_size
             && map.flags() == self.flags
+            && spec.lock == self.facts.lock
             && (!array
                 || self.flags & INNER_MAP != 0
                 || spec.max_entries == self.facts.max_entries);

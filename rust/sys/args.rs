@@ -10,6 +10,7 @@
 //! the verifier went by.
 
 use super::bytes::{Bytes, Room};
+use super::maplock;
 use super::ring::{Header, Ring, RingRef};
 use core::marker::PhantomData;
 use core::ops::Deref;
@@ -282,6 +283,31 @@ impl StrArg {
     }
 }
 
+/// The spin lock in a value of a map.
+///
+/// # Invariants
+///
+/// The address of a value's lock, in a map that lives at least until the program ends. A program that
+/// takes one has none, and until it gives it back it calls nothing else; one that gives one back has it.
+#[repr(transparent)]
+pub(crate) struct LockArg(usize, NotThreadSafe);
+
+impl LockArg {
+    /// Takes it.
+    #[inline]
+    pub(crate) fn lock(&self) {
+        // SAFETY: by the invariant.
+        unsafe { maplock::take_value(self.0 as *mut u32) };
+    }
+
+    /// Gives it back.
+    #[inline]
+    pub(crate) fn unlock(&self) {
+        // SAFETY: by the invariant.
+        unsafe { maplock::give_value(self.0 as *mut u32) };
+    }
+}
+
 /// What a parameter of a helper body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -313,6 +339,8 @@ pub(crate) enum Kind {
     Str,
     /// [`WalkArg`]
     Walk,
+    /// [`LockArg`]
+    Lock,
 }
 
 /// A type that a helper body may take.
@@ -343,6 +371,7 @@ params! {
     CtxArg<T> [T] = Ctx;
     StrArg [] = Str;
     WalkArg<W> [W] = Walk;
+    LockArg [] = Lock;
 }
 
 /// A helper body: its address, and what it takes.

@@ -5,6 +5,7 @@
 use super::cpus;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
+use core::sync::atomic::AtomicU64;
 use kernel::prelude::*;
 
 extern "C" {
@@ -12,6 +13,8 @@ extern "C" {
     fn oxbpf_map_unlock(word: *mut u32, flags: u32);
     fn oxbpf_map_lock_nested(word: *mut u32);
     fn oxbpf_map_unlock_nested(word: *mut u32);
+    fn oxbpf_value_lock(word: *mut u32);
+    fn oxbpf_value_unlock(word: *mut u32);
 }
 
 /// A spin lock that turns interrupts off while it is held.
@@ -96,5 +99,56 @@ impl Drop for NestedGuard<'_> {
     fn drop(&mut self) {
         // SAFETY: this guard's existence says that the lock is held by this CPU.
         unsafe { oxbpf_map_unlock_nested(self.lock.word.get()) };
+    }
+}
+
+/// Takes the spin lock at `word`, with interrupts off until it is given back.
+///
+/// # Safety
+///
+/// `word` is the address of a value's lock, a multiple of four, and stays that until [`give_value`]; this
+/// CPU holds no value's lock, and whoever does elsewhere gives it back without waiting for anything.
+pub(super) unsafe fn take_value(word: *mut u32) {
+    // SAFETY: the caller's promise.
+    unsafe { oxbpf_value_lock(word) };
+}
+
+/// Gives back what [`take_value`] took.
+///
+/// # Safety
+///
+/// This CPU holds the lock.
+pub(super) unsafe fn give_value(word: *mut u32) {
+    // SAFETY: the caller's promise.
+    unsafe { oxbpf_value_unlock(word) };
+}
+
+/// The spin lock in a map's value is held, and interrupts are off; dropping gives it back.
+///
+/// No other value's lock is taken before: what is copied under one takes none.
+pub(crate) struct ValueGuard<'a> {
+    word: *mut u32,
+    /// The word stays where it is, and the guard on this CPU.
+    value: PhantomData<(&'a AtomicU64, *mut ())>,
+}
+
+impl<'a> ValueGuard<'a> {
+    /// Takes the lock that is the first or `second` half of `word`.
+    pub(crate) fn new(word: &'a AtomicU64, second: bool) -> Self {
+        let word = word.as_ptr().cast::<u32>().wrapping_add(second.into());
+        // SAFETY: the half of a word is a multiple of four and stays where it is during `'a`; who holds a
+        // value's lock copies that value or is a program, which calls nothing but the unlocking.
+        unsafe { take_value(word) };
+        ValueGuard {
+            word,
+            value: PhantomData,
+        }
+    }
+}
+
+impl Drop for ValueGuard<'_> {
+    fn drop(&mut self) {
+        // SAFETY: `new` took it, on this CPU.
+        unsafe { give_value(self.word) };
     }
 }

@@ -223,6 +223,7 @@ impl<'a> Verifier<'a> {
                 callers: KVec::new(),
                 top,
                 refs: Refs::default(),
+                lock: None,
                 rounds: 0,
             },
             parent: None,

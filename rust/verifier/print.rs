@@ -196,6 +196,9 @@ impl Verifier<'_> {
             write!(out, "{}{}", before, r.id)?;
             before = ",";
         }
+        if let Some(lock) = state.lock.filter(|lock| lock.id != 0) {
+            write!(out, "{}{}", before, lock.id)?;
+        }
         if frame.callback {
             out.write_str(" cb")?;
         }

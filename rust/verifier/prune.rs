@@ -454,7 +454,10 @@ impl Verifier<'_> {
     /// Whether the current state is contained in (or the same as) `old`.
     fn equal(&self, old: &State, strict: Strict, ids: &mut IdMap) -> bool {
         let (held, now) = (old.refs.list(), self.cur.refs.list());
-        if old.callers.len() != self.cur.callers.len() || held.len() != now.len() {
+        if old.callers.len() != self.cur.callers.len()
+            || held.len() != now.len()
+            || old.lock.is_some() != self.cur.lock.is_some()
+        {
             return false;
         }
         ids.clear();
@@ -468,6 +471,12 @@ impl Verifier<'_> {
         ids.clear();
         if !held.iter().zip(now).all(|(o, c)| ids.same(o.id, c.id)) {
             return false;
+        }
+        // The lock that is held now must be the one that was held: what follows gives that one back.
+        if let (Some(o), Some(c)) = (&old.lock, &self.cur.lock) {
+            if o.map != c.map || !ids.same(o.id, c.id) {
+                return false;
+            }
         }
         old.frames()
             .zip(self.cur.frames())

@@ -5,6 +5,7 @@
 use super::error::refuse;
 use super::log::Log;
 use super::{Env, Options};
+use crate::abi::ProgType;
 use crate::isa::decode::decode_into;
 use crate::isa::{Imm64, Insn, RawInsn};
 use kernel::prelude::*;
@@ -21,6 +22,12 @@ pub(crate) fn decode_and_resolve(
     env: &mut dyn Env,
     log: &mut Log,
 ) -> Result<KVVec<Insn>> {
+    // Maps that the load named besides.
+    let mut given = 0;
+    while env.map(given).is_some() {
+        check_lock(given, options, env, log)?;
+        given = given.saturating_add(1);
+    }
     let mut insns = KVVec::new();
     let decoded = decode_into(raw, options.bpf_capable, &mut insns);
     // Maps of the instructions before a fault come first, as they do in-tree.
@@ -29,7 +36,7 @@ pub(crate) fn decode_and_resolve(
             return Err(EAGAIN);
         }
         if let Insn::LdImm64 { imm, .. } = insn {
-            *imm = resolve(*imm, env, log)?;
+            *imm = resolve(*imm, options, env, log)?;
         }
     }
     match decoded {
@@ -43,7 +50,28 @@ pub(crate) fn decode_and_resolve(
     }
 }
 
-fn resolve(imm: Imm64, env: &mut dyn Env, log: &mut Log) -> Result<Imm64> {
+/// Programs of this type may use map `index`.
+///
+/// What a lock is in may not be used by programs that can run anywhere, also while the lock is held, or
+/// where an interrupt waits for who waits for it. In-tree does not ask this of maps in maps.
+fn check_lock(index: u32, options: &Options, env: &dyn Env, log: &mut Log) -> Result {
+    let maps = [env.map(index), env.inner_map(index)];
+    if maps.iter().flatten().all(|facts| facts.lock.is_none()) {
+        return Ok(());
+    }
+    let which = match options.prog_type {
+        ProgType::SocketFilter => "socket filter",
+        ProgType::Kprobe | ProgType::Tracepoint | ProgType::PerfEvent | ProgType::RawTracepoint => {
+            "tracing"
+        }
+        ProgType::SchedCls | ProgType::SchedAct | ProgType::Xdp | ProgType::CgroupSkb => {
+            return Ok(())
+        }
+    };
+    refuse!(log, EINVAL, "{} progs cannot use bpf_spin_lock yet", which)
+}
+
+fn resolve(imm: Imm64, options: &Options, env: &mut dyn Env, log: &mut Log) -> Result<Imm64> {
     let (found, off) = match imm {
         Imm64::MapFd(fd) => (env.use_map_fd(fd).map_err(|e| (e, Some(fd))), None),
         Imm64::MapValueFd { fd, off } => (env.use_map_fd(fd).map_err(|e| (e, Some(fd))), Some(off)),
@@ -72,6 +100,7 @@ fn resolve(imm: Imm64, env: &mut dyn Env, log: &mut Log) -> Result<Imm64> {
             };
         }
     };
+    check_lock(map, options, env, log)?;
     let Some(off) = off else {
         return Ok(Imm64::Map(map));
     };

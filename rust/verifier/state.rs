@@ -9,7 +9,7 @@ pub(crate) mod stack;
 
 use frame::Frame;
 use kernel::prelude::*;
-use refs::Refs;
+use refs::{Lock, Refs};
 use reg::{Regs, Val};
 
 /// All call frames.
@@ -21,6 +21,8 @@ pub(crate) struct State {
     pub(crate) top: KBox<Frame>,
     /// What the program holds and must give back.
     pub(crate) refs: Refs,
+    /// The spin lock that it holds.
+    pub(crate) lock: Option<Lock>,
     /// How many callbacks were entered on the way.
     pub(crate) rounds: u32,
 }
@@ -72,6 +74,7 @@ impl Pool {
             callers,
             top: self.copy_frame(&s.top)?,
             refs: s.refs.copy()?,
+            lock: s.lock,
             rounds: s.rounds,
         })
     }

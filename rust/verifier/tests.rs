@@ -32,6 +32,7 @@ fn facts(fd: i32) -> Option<MapFacts> {
         frozen: false,
         direct_value: false,
         any_size: false,
+        lock: None,
     };
     let array = MapFacts {
         ty: MapType::Array,

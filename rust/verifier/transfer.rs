@@ -8,6 +8,7 @@ mod branch;
 mod call;
 mod callback;
 mod imm;
+mod lock;
 mod memory;
 mod packet;
 mod pointer;

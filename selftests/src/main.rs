@@ -32,6 +32,7 @@ mod jit;
 mod kprobe;
 mod ktap;
 mod load;
+mod locks;
 mod map_types;
 mod mapped;
 mod maps;
@@ -70,6 +71,7 @@ const SUITES: &[Entry] = &[
     ("ringbuf", ringbuf::suite),
     ("pin", pin::suite),
     ("load", load::suite),
+    ("locks", locks::suite),
     ("run", run::suite),
     ("packet", packet::suite),
     ("fib", fib::suite),

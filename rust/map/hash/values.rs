@@ -4,6 +4,7 @@
 
 use super::table::Table;
 use crate::map::array::ArrayLayout;
+use crate::map::lock::ValueLock;
 use crate::map::percpu::{Cpus, PerCpu};
 use crate::map::spec::MapSpec;
 use crate::map::words::{self, words_of};
@@ -46,20 +47,33 @@ pub(in crate::map) trait Values: Sized {
 
     /// Copies element `e`'s value out.
     fn load(&self, table: &Table, e: u32, out: &mut [u8], which: Cpus);
+
+    /// The lock in each value, if there is one.
+    fn lock(&self) -> Option<ValueLock> {
+        None
+    }
 }
 
 /// Values in the elements.
-pub(in crate::map) struct Inline;
+pub(in crate::map) struct Inline {
+    lock: Option<ValueLock>,
+}
 
 impl Values for Inline {
     const IN_ELEMENT: bool = true;
 
     fn words(spec: &MapSpec) -> usize {
-        words_of(spec.value_size as usize)
+        let words = words_of(spec.value_size as usize);
+        match spec.lock {
+            None => words,
+            // Values of one word are stored whole, which a lock would not survive.
+            Some(_) => words.max(2),
+        }
     }
 
-    fn new(_spec: &MapSpec, _elems: usize) -> Result<Self> {
-        Ok(Inline)
+    fn new(spec: &MapSpec, _elems: usize) -> Result<Self> {
+        let lock = ValueLock::of(spec);
+        Ok(Inline { lock })
     }
 
     #[inline(always)]
@@ -84,7 +98,11 @@ impl Values for Inline {
         if let Some(word) = table.only_word(e) {
             word.store(words::word(value, 0), Relaxed);
         } else if let Some(words) = table.value(e) {
-            words::store(words, value);
+            match self.lock {
+                None => words::store(words, value),
+                // Who deleted the entry that was here before may hold the lock still.
+                Some(lock) => lock.store(words, value, false),
+            }
         }
     }
 
@@ -97,8 +115,15 @@ impl Values for Inline {
         if let (Some(word), Some(out)) = (table.only_word(e), out.first_chunk_mut()) {
             *out = word.load(Relaxed).to_ne_bytes();
         } else if let Some(words) = table.value(e) {
-            words::load(words, out);
+            match self.lock {
+                None => words::load(words, out),
+                Some(lock) => lock.load(words, out, false),
+            }
         }
+    }
+
+    fn lock(&self) -> Option<ValueLock> {
+        self.lock
     }
 }
 

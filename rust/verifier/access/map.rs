@@ -48,7 +48,26 @@ impl Verifier<'_> {
             i64::from(facts.value_size),
             zero_ok,
             "map value",
-        )
+        )?;
+        let Some(lock) = facts.lock.map(i64::from) else {
+            return Ok(());
+        };
+        // Nobody but who takes it may touch a lock: no byte from the first to the last that the access
+        // can come to is one of it.
+        let (first, last) = (ptr.offset().smin(), ptr.offset().umax());
+        let first = first.saturating_add(off);
+        let end = i64::try_from(last)
+            .unwrap_or(i64::MAX)
+            .saturating_add(off)
+            .saturating_add(len);
+        if first < lock.saturating_add(4) && lock < end {
+            return refuse!(
+                self.log,
+                EACCES,
+                "bpf_spin_lock cannot be accessed directly by load/store"
+            );
+        }
+        Ok(())
     }
 
     /// A load; from a value that never changes any more it gives what is there.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a program was given and must give back: memory reserved in ring buffers.
+//! What a program was given and must give back: memory reserved in ring buffers, and a lock.
 //!
 //! A reference is known by the identity of the pointer that the helper returned, which all copies
 //! of the pointer share. As long as the pointer may be NULL the reference may be none; a branch that
@@ -16,6 +16,18 @@ pub(crate) struct Ref {
     pub(crate) id: u32,
     /// Slot of the call that gave it.
     pub(crate) at: u32,
+}
+
+/// The spin lock that is held. A program holds one at most.
+///
+/// Which value's lock it is, is known by the identity of the pointer to the value: each look-up's is
+/// another one, and only a map's value that is taken directly, which is the map's only one, has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lock {
+    /// Identity of the pointers to the value.
+    pub(crate) id: u32,
+    /// Its map, as in pointers.
+    pub(crate) map: u16,
 }
 
 /// All of them, in the order in which they were given.

@@ -187,6 +187,7 @@ impl Verifier<'_> {
                 }
                 _ => self.wrong_type(&v, r, "func"),
             },
+            Arg::SpinLock => self.check_lock(row, &v, r),
             Arg::StackOrNull => {
                 if v.is_zero() {
                     return self.mark(&v);
@@ -302,7 +303,7 @@ impl Verifier<'_> {
         }
     }
 
-    fn wrong_type(&mut self, v: &Val, r: Reg, expected: &str) -> Result {
+    pub(super) fn wrong_type(&mut self, v: &Val, r: Reg, expected: &str) -> Result {
         refuse!(
             self.log,
             EACCES,

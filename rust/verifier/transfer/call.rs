@@ -4,7 +4,7 @@
 
 use super::arg::{always_there, Call, ARGS};
 use crate::abi::{MapType, ProgType, MAX_FRAMES};
-use crate::helper::{self, Helper, Ret, TAIL_CALL};
+use crate::helper::{self, Helper, Ret, SPIN_UNLOCK, TAIL_CALL};
 use crate::isa::Reg;
 use crate::verifier::domain::scalar::Scalar;
 use crate::verifier::error::refuse;
@@ -34,6 +34,14 @@ impl Verifier<'_> {
     /// Calls helper number `id`.
     pub(in crate::verifier) fn call_helper(&mut self, id: i32) -> Result<Flow> {
         self.changed.reg(Reg::R0);
+        // What it called could wait for who waits for the lock, or take another one.
+        if self.cur.lock.is_some() && id != SPIN_UNLOCK {
+            return refuse!(
+                self.log,
+                EINVAL,
+                "function calls are not allowed while holding a lock"
+            );
+        }
         let mut caps = self.options.caps();
         caps.sys_admin = self.env.sys_admin();
         let Some(row) = helper::lookup(id, self.options.prog_type, caps) else {
@@ -172,7 +180,8 @@ impl Verifier<'_> {
                     map,
                     or_null: !certain,
                 });
-                if !certain {
+                // A lock is known by the identity of the pointer, so each look-up has one.
+                if !certain || facts.lock.is_some() {
                     p.id = self.new_id();
                 }
                 Val::Ptr(p)
@@ -199,8 +208,17 @@ impl Verifier<'_> {
 
     /// Nothing that must be given back is held where the program may end.
     ///
-    /// In a subprogram that is no matter: the callers go on.
+    /// In a subprogram that is no matter: the callers go on. But a lock may be held where it returns only,
+    /// and not where it may end in the middle.
     pub(super) fn check_leak(&mut self, what: &str) -> Result {
+        if self.cur.lock.is_some() {
+            return refuse!(
+                self.log,
+                EINVAL,
+                "{} cannot be used inside bpf_spin_lock-ed region",
+                what
+            );
+        }
         if self.depth() > 0 || self.cur.refs.list().is_empty() {
             return Ok(());
         }

@@ -27,8 +27,25 @@ const EXACT_ROUNDS: u32 = 1024;
 enum Args {
     /// A number, and the context.
     Loop,
-    /// The map, a key of it, a value of it, and the context.
-    Element { map: u16 },
+    /// The map, a key of it, a value of it, and the context. The value's pointer has an identity if
+    /// there is a lock in it.
+    Element { map: u16, id: u32 },
+}
+
+impl Args {
+    /// The same for one more round, which has another value.
+    fn with_id(&self, v: &mut Verifier<'_>) -> Result<Args> {
+        Ok(match *self {
+            Args::Loop => Args::Loop,
+            Args::Element { map, .. } => Args::Element {
+                map,
+                id: match v.map(map)?.lock {
+                    Some(_) => v.new_id(),
+                    None => 0,
+                },
+            },
+        })
+    }
 }
 
 impl Verifier<'_> {
@@ -51,7 +68,7 @@ impl Verifier<'_> {
         }
         let mut more = true;
         let args = match call.map {
-            Some(map) => Args::Element { map },
+            Some(map) => Args::Element { map, id: 0 },
             None => Args::Loop,
         };
         if row.id == LOOP {
@@ -75,6 +92,7 @@ impl Verifier<'_> {
             let subprog = u32::try_from(subprog).map_err(|_| EFAULT)?;
             let at = self.at;
             self.postpone(start, |this, s| {
+                let args = args.with_id(this)?;
                 enter(&mut this.pool, s, at, subprog, &args)
             })?;
         } else if self.log.level2() {
@@ -125,13 +143,15 @@ fn enter(pool: &mut Pool, s: &mut State, at: u32, subprog: u32, args: &Args) -> 
             callee.regs[Reg::R1] = Val::unknown();
             callee.regs[Reg::R2] = caller[Reg::R3];
         }
-        Args::Element { map } => {
+        Args::Element { map, id } => {
             callee.regs[Reg::R1] = caller[Reg::R1];
             callee.regs[Reg::R2] = Val::Ptr(Ptr::new(Base::MapKey { map: *map }));
-            callee.regs[Reg::R3] = Val::Ptr(Ptr::new(Base::MapValue {
+            let mut value = Ptr::new(Base::MapValue {
                 map: *map,
                 or_null: false,
-            }));
+            });
+            value.id = *id;
+            callee.regs[Reg::R3] = Val::Ptr(value);
             callee.regs[Reg::R4] = caller[Reg::R3];
         }
     }

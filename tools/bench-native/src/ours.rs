@@ -231,6 +231,7 @@ impl Native {
         let unsupported = || Missing::Unsupported(format!("map type {} needs a kernel", spec.ty.0));
         let ty = MapType::new(spec.ty.0).filter(|ty| MAPS.contains(ty));
         let core = CoreMap::new(&CoreSpec {
+            lock: None,
             ty: ty.ok_or_else(unsupported)?,
             key_size: spec.key_size,
             value_size: spec.value_size,

@@ -35,6 +35,7 @@ impl Env for OneHash {
             frozen: false,
             direct_value: false,
             any_size: false,
+            lock: None,
         })
     }
 

@@ -4,7 +4,7 @@
 
 use super::cpus;
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use kernel::prelude::*;
 
 /// A spin lock.
@@ -80,5 +80,41 @@ impl Drop for MapGuard<'_> {
 impl Drop for NestedGuard<'_> {
     fn drop(&mut self) {
         self.lock.give();
+    }
+}
+
+/// The spin lock in a map's value is held; dropping gives it back.
+pub struct ValueGuard<'a> {
+    word: &'a AtomicU64,
+    /// The lock's bits, all set while it is held.
+    bits: u64,
+    not_send: PhantomData<*mut ()>,
+}
+
+impl<'a> ValueGuard<'a> {
+    /// Takes the lock that is the first or `second` half of `word`.
+    pub fn new(word: &'a AtomicU64, second: bool) -> Self {
+        let bits = match second {
+            false => u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]),
+            true => u64::from_ne_bytes([0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]),
+        };
+        let free = |now: u64| (now & bits == 0).then_some(now | bits);
+        while word
+            .fetch_update(Ordering::Acquire, Ordering::Relaxed, free)
+            .is_err()
+        {
+            std::thread::yield_now();
+        }
+        ValueGuard {
+            word,
+            bits,
+            not_send: PhantomData,
+        }
+    }
+}
+
+impl Drop for ValueGuard<'_> {
+    fn drop(&mut self) {
+        self.word.fetch_and(!self.bits, Ordering::Release);
     }
 }

@@ -50,6 +50,7 @@ fn fixture(t: &Test, prog_type: ProgType) -> Option<Fixture> {
                 let f = ours::facts(kind)?;
                 let array = f.ty == MapType::Array;
                 maps.push(MapDecl {
+                    lock: None,
                     name: kind.clone(),
                     ty: f.ty as u32,
                     key_size: f.key_size,

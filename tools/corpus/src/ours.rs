@@ -43,6 +43,7 @@ pub fn facts(kind: &str) -> Option<MapFacts> {
         frozen: false,
         direct_value: false,
         any_size: false,
+        lock: None,
     };
     let array = |value_size| MapFacts {
         ty: MapType::Array,

@@ -151,6 +151,7 @@ fn map(rng: &mut Rng, name: &str, ty: u32, key_size: u32) -> MapDecl {
         max_entries: entries as u32,
         flags: 0,
         frozen: false,
+        lock: None,
         init,
         inner: None,
         holds: Vec::new(),

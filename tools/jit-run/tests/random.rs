@@ -43,6 +43,7 @@ fn hash_maps() -> Vec<Map> {
             numa_node: 0,
             extra: 0,
             name: [0; 16],
+            lock: None,
         };
         let map = Map::new(&spec).unwrap();
         for key in (0..KEYS).filter(|k| k % 4 != 3).take(max_entries as usize) {

@@ -199,7 +199,11 @@ impl Bpf {
     }
 
     /// A command that returns a new fd.
-    pub(crate) fn call_fd(&self, cmd: u32, attr: &mut [u8]) -> Result<OwnedFd> {
+    ///
+    /// # Errors
+    ///
+    /// The command's.
+    pub fn call_fd(&self, cmd: u32, attr: &mut [u8]) -> Result<OwnedFd> {
         let fd = self.call(cmd, attr)?;
         // SAFETY: the command made `fd` for us.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })

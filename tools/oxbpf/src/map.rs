@@ -83,6 +83,8 @@ pub struct MapSpec {
     pub name: String,
     /// Descriptor of a map like those that a map of maps takes.
     pub inner: Option<RawFd>,
+    /// Descriptor of type information, and the numbers of the keys' and the values' type.
+    pub types: Option<(RawFd, u32, u32)>,
 }
 
 impl MapSpec {
@@ -96,6 +98,7 @@ impl MapSpec {
             flags: 0,
             name: String::new(),
             inner: None,
+            types: None,
         }
     }
 }
@@ -136,6 +139,9 @@ impl Bpf {
         a.u32(16, s.flags).put(28, &attr::name(&s.name));
         if let Some(inner) = s.inner {
             a.u32(20, inner as u32);
+        }
+        if let Some((btf, key, value)) = s.types {
+            a.u32(48, btf as u32).u32(52, key).u32(56, value);
         }
         let fd = self.call_fd(cmd::MAP_CREATE, a.bytes())?;
         Ok(Map {

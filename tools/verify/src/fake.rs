@@ -8,8 +8,10 @@
 
 use crate::lines::Source;
 use kernel::error::Error;
+use kernel::prelude::{KVVec, GFP_KERNEL};
 use libc::{c_int, c_long};
 use oxbpf_core::abi::{MapType, ProgType};
+use oxbpf_core::btf::Btf;
 use oxbpf_core::isa::RawInsn;
 use oxbpf_core::verifier::log::Log;
 use oxbpf_core::verifier::{verify, Options};
@@ -201,12 +203,26 @@ impl State {
             max_entries: attr.u32(12),
             flags: attr.u32(16),
             frozen: false,
+            lock: self.lock(attr),
             init: vec![],
             inner: inner.map(Box::new),
             holds: vec![],
         });
         let index = self.maps.len() - 1;
         self.add(Object::Map(index))
+    }
+
+    /// Where the lock is in values of the map's type.
+    fn lock(&self, attr: &Attr<'_>) -> Option<u32> {
+        let btf = match self.objects.get(&inode(attr.u32(48) as c_int).ok()?) {
+            Some(Object::Btf(bytes)) => bytes,
+            _ => return None,
+        };
+        let mut data = KVVec::new();
+        data.extend_from_slice(btf, GFP_KERNEL).ok()?;
+        let btf = Btf::parse(data, &mut Log::none()).ok()?;
+        let (t, size) = btf.sized(attr.u32(56))?;
+        btf.value_fields(&t, size).ok()??.lock()
     }
 
     /// # Safety
