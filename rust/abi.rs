@@ -83,8 +83,10 @@ impl ProgTypes {
         ProgType::Tracepoint,
         ProgType::RawTracepoint,
     ]);
+    /// XDP.
+    pub const XDP: Self = Self::of(&[ProgType::Xdp]);
     /// Types that may write to perf events.
-    pub const OUTPUT: Self = Self::PROBES.and(Self::SKB);
+    pub const OUTPUT: Self = Self::PROBES.and(Self::NET);
     /// `TC` and a cgroup's filters.
     pub const TC_CGROUP: Self = Self::TC.and(Self::of(&[ProgType::CgroupSkb]));
 

@@ -329,7 +329,7 @@ helpers! {
     20 skb_get_tunnel_key(Ctx, MemWrite, Size, Anything) -> Integer, [], TC, None;
     21 skb_set_tunnel_key(Ctx, MemRead, Size, Anything) -> Integer, [], TC, None;
     22 perf_event_read(ConstMap, Anything) -> Integer, [Gpl], ALL, Perfmon, EVENTS;
-    23 redirect(Anything, Anything) -> Integer, [], TC, None;
+    23 redirect(Anything, Anything) -> Integer, [], PACKET, None;
     24 get_route_realm(Ctx) -> Integer, [], TC, None;
     25 perf_event_output(Ctx, ConstMap, Anything, MemRead, SizeOrZero) -> Integer,
         [Gpl], OUTPUT, None, EVENTS;
@@ -352,17 +352,20 @@ helpers! {
     41 set_hash_invalid(Ctx) -> Integer, [], TC, None;
     42 get_numa_node_id() -> Integer, [], ALL, None;
     43 skb_change_head(Ctx, Anything, Anything) -> Integer, [Moves], TC, None;
+    44 xdp_adjust_head(Ctx, Anything) -> Integer, [Moves], XDP, None;
     45 probe_read_str(MemWrite, SizeOrZero, Anything) -> LengthOrErrno, [Gpl], TRACING, None;
     46 get_socket_cookie(Ctx) -> Integer, [], SKB, None;
     47 get_socket_uid(Ctx) -> Integer, [], SKB, None;
     48 set_hash(Ctx, Anything) -> Integer, [], TC, None;
     50 skb_adjust_room(Ctx, Anything, Anything, Anything) -> Integer, [Moves], TC, None;
+    54 xdp_adjust_meta(Ctx, Anything) -> Integer, [Moves], XDP, None;
     55 perf_event_read_value(ConstMap, Anything, MemWrite, Size) -> Integer,
         [Gpl], ALL, Perfmon, EVENTS;
     56 perf_prog_read_value(Ctx, MemWrite, Size) -> Integer, [Gpl], PERF_EVENT, None;
+    65 xdp_adjust_tail(Ctx, Anything) -> Integer, [Moves], XDP, None;
     67 get_stack(Ctx, MemWrite, SizeOrZero, Anything) -> LengthOrErrno, [Gpl], PROBES, None;
     68 skb_load_bytes_relative(Ctx, Anything, MemWrite, Size, Anything) -> Integer, [], SKB, None;
-    69 fib_lookup(Ctx, MemUpdate, Size, Anything) -> Integer, [Gpl], TC, None;
+    69 fib_lookup(Ctx, MemUpdate, Size, Anything) -> Integer, [Gpl], PACKET, None;
     79 skb_cgroup_id(Ctx) -> Integer, [], TC_CGROUP, None;
     80 get_current_cgroup_id() -> Integer, [], ALL, Bpf;
     83 skb_ancestor_cgroup_id(Ctx, Anything) -> Integer, [], TC_CGROUP, None;
@@ -397,13 +400,16 @@ helpers! {
     152 redirect_neigh(Anything, MemReadOrNull, SizeOrZero, Anything) -> Integer, [], TC, None;
     155 redirect_peer(Anything, Anything) -> Integer, [], TC, None;
     160 ktime_get_coarse_ns() -> Integer, [], NET, None;
-    163 check_mtu(Ctx, Anything, WordUpdate, Anything, Anything) -> Integer, [Gpl], TC, None;
+    163 check_mtu(Ctx, Anything, WordUpdate, Anything, Anything) -> Integer, [Gpl], PACKET, None;
     164 for_each_map_elem(ConstMap, Func, StackOrNull, Anything) -> Integer,
         [Rewritten], ALL, Bpf, WALKED;
     173 get_func_ip(Ctx) -> Integer, [Gpl], KPROBE, None;
     174 get_attach_cookie(Ctx) -> Integer, [], TRACING, None;
     181 loop(Scalar, Func, StackOrNull, Anything) -> Integer, [Rewritten], ALL, Bpf;
     182 strncmp(MemRead, Size, ConstStr) -> Integer, [], ALL, None;
+    188 xdp_get_buff_len(Ctx) -> Integer, [], XDP, None;
+    189 xdp_load_bytes(Ctx, Anything, MemWrite, Size) -> Integer, [], XDP, None;
+    190 xdp_store_bytes(Ctx, Anything, MemRead, Size) -> Integer, [], XDP, None;
     192 skb_set_tstamp(Ctx, Anything, Anything) -> Integer, [], TC, None;
     195 map_lookup_percpu_elem(ConstMap, MapKey, Anything) -> MapValueOrNull,
         [Pkt], ALL, None, PERCPU;

@@ -77,13 +77,16 @@ bodies! {
     41 new1 packet::set_hash_invalid;
     42 new0 base::get_numa_node_id;
     43 new3 packet::skb_change_head;
+    44 new2 packet::xdp_adjust_head;
     45 new2 trace::probe_read_str;
     46 new1 packet::get_socket_cookie;
     47 new1 packet::get_socket_uid;
     48 new2 packet::set_hash;
     50 new4 packet::skb_adjust_room;
+    54 new2 packet::xdp_adjust_meta;
     55 new3 events::read_value;
     56 new2 event::perf_prog_read_value;
+    65 new2 packet::xdp_adjust_tail;
     67 new3 stack::of_regs;
     68 new4 packet::skb_load_bytes_relative;
     69 new3 packet::fib_lookup;
@@ -121,6 +124,9 @@ bodies! {
     173 new1 trace::get_func_ip;
     174 new1 trace::get_attach_cookie;
     182 new2 base::strncmp;
+    188 new1 packet::xdp_get_buff_len;
+    189 new3 packet::xdp_load_bytes;
+    190 new3 packet::xdp_store_bytes;
     192 new3 packet::skb_set_tstamp;
     195 new3 map::map_lookup_percpu_elem;
     208 new0 base::ktime_get_tai_ns;
@@ -132,13 +138,17 @@ const NO_REGS: ProgTypes = ProgTypes::of(&[ProgType::RawTracepoint]);
 
 /// Bodies that programs of some types have instead.
 static BY_TYPE: &[(i32, ProgTypes, Body)] = &[
+    (23, ProgTypes::XDP, Body::new2(packet::xdp_redirect)),
     (25, RECORD, Body::new4(events::of_record)),
     (25, NO_REGS, Body::new4(events::of_caller)),
     (25, ProgTypes::SKB, Body::new4(events::of_packet)),
+    (25, ProgTypes::XDP, Body::new4(events::of_frame)),
     (27, RECORD, Body::new3(stack::id_of_record)),
     (27, NO_REGS, Body::new3(stack::id_of_caller)),
     (67, RECORD, Body::new3(stack::of_record)),
     (67, NO_REGS, Body::new3(stack::of_caller)),
+    (69, ProgTypes::XDP, Body::new3(packet::xdp_fib_lookup)),
+    (163, ProgTypes::XDP, Body::new5(packet::xdp_check_mtu)),
 ];
 
 /// The body of [`MAP_NEXT`], which only the rewriting of programs makes calls of.

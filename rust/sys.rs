@@ -51,3 +51,4 @@ pub(crate) mod time;
 pub(crate) mod tracepoint;
 pub(crate) mod user;
 pub(crate) mod vma;
+pub(crate) mod xdp;

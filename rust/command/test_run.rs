@@ -2,6 +2,8 @@
 
 //! PROG_TEST_RUN: runs a program on a packet, or on registers, that user space makes up.
 
+mod xdp;
+
 use super::errno::ebadmsg;
 use super::{check_tail, Attr};
 use crate::abi::ProgType;
@@ -10,7 +12,7 @@ use crate::prog::{Prog, ProgFile};
 use crate::sys::anon::FileRef;
 use crate::sys::context::NoEvent;
 use crate::sys::skb::{self, SkBuffCtx, TestSkb, SK_BUFF_CTX_SIZE};
-use crate::sys::testrun;
+use crate::sys::testrun::{self, TestPacket};
 use crate::sys::user::User;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
@@ -74,9 +76,8 @@ pub(super) fn test_run(attr: &Attr) -> Result<i32> {
         }
         ProgType::Kprobe if a.ctx_size_in != 0 => on_registers(attr, &a, prog),
         ProgType::RawTracepoint => on_arguments(attr, &a, prog),
-        ProgType::Kprobe | ProgType::Tracepoint | ProgType::Xdp | ProgType::PerfEvent => {
-            Err(ENOTSUPP)
-        }
+        ProgType::Xdp => xdp::on_frame(attr, &a, prog),
+        ProgType::Kprobe | ProgType::Tracepoint | ProgType::PerfEvent => Err(ENOTSUPP),
     }
 }
 
@@ -163,19 +164,25 @@ fn read_ctx(a: &TestAttr) -> Result<Option<KBox<SkBuffCtx>>> {
         return Ok(None);
     }
     let mut ctx = KBox::new(SkBuffCtx([0; SK_BUFF_CTX_SIZE]), GFP_KERNEL)?;
-    if a.ctx_in != 0 {
-        let user = User::new(a.ctx_in);
-        let size = a.ctx_size_in as usize;
-        check_tail(user, SK_BUFF_CTX_SIZE, size)?;
-        let size = size.min(SK_BUFF_CTX_SIZE);
-        user.read(ctx.0.get_mut(..size).ok_or(EINVAL)?)?;
-    }
+    fill_ctx(a, &mut ctx.0)?;
     Ok(Some(ctx))
 }
 
+/// Copies to `ctx` the context that user space gives, if any.
+fn fill_ctx(a: &TestAttr, ctx: &mut [u8]) -> Result {
+    if a.ctx_in == 0 {
+        return Ok(());
+    }
+    let user = User::new(a.ctx_in);
+    let size = a.ctx_size_in as usize;
+    check_tail(user, ctx.len(), size)?;
+    let size = size.min(ctx.len());
+    user.read(ctx.get_mut(..size).ok_or(EINVAL)?)
+}
+
 /// The number at byte `off` of a context.
-fn ctx_u32(ctx: &SkBuffCtx, off: usize) -> u32 {
-    match ctx.0.get(off..).and_then(|tail| tail.first_chunk()) {
+fn ctx_u32(ctx: &[u8], off: usize) -> u32 {
+    match ctx.get(off..).and_then(|tail| tail.first_chunk()) {
         Some(bytes) => u32::from_ne_bytes(*bytes),
         None => 0,
     }
@@ -213,17 +220,17 @@ fn on_packet(attr: &Attr, a: &TestAttr, prog: &Prog) -> Result<i32> {
     let mut linear = a.data_size_in;
     let mut ifindex = 0;
     if let Some(ctx) = &ctx {
-        let data_end = ctx_u32(ctx, field::DATA_END);
+        let data_end = ctx_u32(&ctx.0, field::DATA_END);
         if data_end > a.data_size_in
-            || ctx_u32(ctx, field::DATA) != 0
-            || ctx_u32(ctx, field::DATA_META) != 0
+            || ctx_u32(&ctx.0, field::DATA) != 0
+            || ctx_u32(&ctx.0, field::DATA_META) != 0
         {
             return Err(EINVAL);
         }
         if data_end != 0 {
             linear = data_end.max(ETH_HLEN);
         }
-        ifindex = ctx_u32(ctx, field::IFINDEX);
+        ifindex = ctx_u32(&ctx.0, field::IFINDEX);
     }
     let linear = (linear as usize).min(skb::linear_max());
 
@@ -259,34 +266,47 @@ fn on_packet(attr: &Attr, a: &TestAttr, prog: &Prog) -> Result<i32> {
 /// Copies the packet and the results out.
 ///
 /// The packet is cut to what user space has room for; how long it is, it gets to know in any case.
-fn finish(attr: &Attr, a: &TestAttr, skb: &TestSkb, retval: u32, duration: u32) -> Result {
-    let size = skb.len();
+fn finish<P: TestPacket>(
+    attr: &Attr,
+    a: &TestAttr,
+    packet: &P,
+    retval: u32,
+    duration: u32,
+) -> Result {
+    let size = packet.len();
     let cut = a.data_size_out != 0 && size > a.data_size_out;
     let room = if cut { a.data_size_out } else { size } as usize;
-    if a.data_out != 0 {
-        copy_packet(User::new(a.data_out), skb, room)?;
-    }
-    attr.answer(answer::DATA_SIZE_OUT, &size.to_ne_bytes())?;
-    attr.answer(answer::RETVAL, &retval.to_ne_bytes())?;
-    attr.answer(answer::DURATION, &duration.to_ne_bytes())?;
+    let write = || {
+        if a.data_out != 0 {
+            copy_packet(User::new(a.data_out), packet, room)?;
+        }
+        attr.answer(answer::DATA_SIZE_OUT, &size.to_ne_bytes())?;
+        attr.answer(answer::RETVAL, &retval.to_ne_bytes())?;
+        attr.answer(answer::DURATION, &duration.to_ne_bytes())
+    };
+    finished(write(), cut)
+}
+
+/// A cut is what is told, also where something could not be written.
+fn finished(written: Result, cut: bool) -> Result {
     if cut {
         Err(ENOSPC)
     } else {
-        Ok(())
+        written
     }
 }
 
 /// The first `room` bytes of the packet.
-fn copy_packet(user: User, skb: &TestSkb, room: usize) -> Result {
+fn copy_packet<P: TestPacket>(user: User, packet: &P, room: usize) -> Result {
     let mut done = 0;
-    let mut piece = Some(skb.head());
+    let mut piece = Some(packet.head());
     let mut next = 0u32;
     while let Some(bytes) = piece {
         let len = bytes.len().min(room.saturating_sub(done));
         user.add(done as u64)
             .write(bytes.get(..len).unwrap_or(&[]))?;
         done = done.saturating_add(len);
-        piece = skb.frag(next);
+        piece = packet.frag(next);
         next = next.saturating_add(1);
     }
     Ok(())
@@ -298,12 +318,10 @@ fn write_ctx(attr: &Attr, a: &TestAttr, ctx: &[u8]) -> Result {
         return Ok(());
     }
     let room = ctx.len().min(a.ctx_size_out as usize);
-    User::new(a.ctx_out).write(ctx.get(..room).unwrap_or(&[]))?;
     let size = ctx.len() as u32;
-    attr.answer(answer::CTX_SIZE_OUT, &size.to_ne_bytes())?;
-    if room < ctx.len() {
-        Err(ENOSPC)
-    } else {
-        Ok(())
-    }
+    let write = || {
+        User::new(a.ctx_out).write(ctx.get(..room).unwrap_or(&[]))?;
+        attr.answer(answer::CTX_SIZE_OUT, &size.to_ne_bytes())
+    };
+    finished(write(), room < ctx.len())
 }

@@ -6,6 +6,7 @@ use crate::map::Map;
 use crate::sys::args::{CtxArg, MapArg, ReadArg, WriteArg};
 use crate::sys::perf_map::{self, Counter, From, PtRegs, TraceRecord};
 use crate::sys::skb::SkBuff;
+use crate::sys::xdp::XdpBuff;
 use kernel::prelude::*;
 
 /// `perf_event_output(ctx, map, flags, data, size)` of a probe.
@@ -56,6 +57,16 @@ pub(super) extern "C" fn of_packet(
     data: ReadArg,
 ) -> u64 {
     super::errno(perf_map::output(&map, From::Packet(&skb), flags, &data))
+}
+
+/// The same with a packet that has no skb.
+pub(super) extern "C" fn of_frame(
+    xdp: CtxArg<XdpBuff>,
+    map: MapArg<Map>,
+    flags: u64,
+    data: ReadArg,
+) -> u64 {
+    super::errno(perf_map::output(&map, From::Frame(&xdp), flags, &data))
 }
 
 /// `perf_event_read(map, flags)`

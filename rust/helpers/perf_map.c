@@ -12,6 +12,7 @@
 #include <linux/smp.h>
 
 #include "symbols.h"
+#include "xdp.h"
 
 /* An event in a map. Programs that found it may use it until the end of their grace period. */
 struct oxbpf_held_event {
@@ -20,12 +21,21 @@ struct oxbpf_held_event {
 	struct rcu_head rcu;
 };
 
+/* How much of which packet goes with a record; rust/sys/perf_map.rs has the same struct. */
+struct oxbpf_event_packet {
+	/* struct sk_buff, or struct xdp_buff with xdp set. */
+	void *packet;
+	u32 size;
+	bool xdp;
+};
+
 struct oxbpf_held_event *oxbpf_held_event_get(int fd);
 void oxbpf_held_event_put(struct oxbpf_held_event *e);
-long oxbpf_held_event_output(struct oxbpf_held_event *e, struct pt_regs *regs, struct sk_buff *skb,
-			u32 skb_size, const void *data, u64 size);
+long oxbpf_held_event_output(struct oxbpf_held_event *e, struct pt_regs *regs,
+			     const struct oxbpf_event_packet *packet, const void *data, u64 size);
 int oxbpf_held_event_read(struct oxbpf_held_event *e, u64 *counter, u64 *enabled, u64 *running);
 u32 oxbpf_skb_size(const struct sk_buff *skb);
+u32 oxbpf_xdp_size(const struct xdp_buff *xdp);
 
 /* Links to perf events have it, too (perf.c). */
 DECLARE_STATIC_CALL(oxbpf_perf_event_get, perf_event_get);
@@ -91,17 +101,24 @@ static unsigned long oxbpf_held_event_copy_skb(void *to, const void *skb, unsign
 	return skb_copy_bits(skb, off, to, len) ? len : 0;
 }
 
+static unsigned long oxbpf_held_event_copy_xdp(void *to, const void *xdp, unsigned long off,
+					  unsigned long len)
+{
+	oxbpf_xdp_copy(xdp, off, to, len, false);
+	return 0;
+}
+
 /*
- * Writes a record of size bytes at data, and the first skb_size bytes of the packet behind them. The
+ * Writes a record of size bytes at data, and the first bytes of the packet behind them. The
  * registers are those of the caller if none are given. With preemption off, in any context.
  */
-long oxbpf_held_event_output(struct oxbpf_held_event *e, struct pt_regs *regs, struct sk_buff *skb,
-			u32 skb_size, const void *data, u64 size)
+long oxbpf_held_event_output(struct oxbpf_held_event *e, struct pt_regs *regs,
+			     const struct oxbpf_event_packet *packet, const void *data, u64 size)
 {
-	struct perf_raw_frag packet = {
-		.copy = oxbpf_held_event_copy_skb,
-		.data = skb,
-		.size = skb_size,
+	struct perf_raw_frag more = {
+		.copy = packet->xdp ? oxbpf_held_event_copy_xdp : oxbpf_held_event_copy_skb,
+		.data = packet->packet,
+		.size = packet->size,
 	};
 	struct perf_raw_record raw = { };
 	struct oxbpf_samples *samples = this_cpu_ptr(&oxbpf_samples);
@@ -115,13 +132,13 @@ long oxbpf_held_event_output(struct oxbpf_held_event *e, struct pt_regs *regs, s
 		return -EINVAL;
 	if (READ_ONCE(event->oncpu) != smp_processor_id())
 		return -EOPNOTSUPP;
-	if (size > OXBPF_RAW_MAX || skb_size > OXBPF_RAW_MAX - size)
+	if (size > OXBPF_RAW_MAX || packet->size > OXBPF_RAW_MAX - size)
 		return -E2BIG;
 
 	raw.frag.size = size;
 	raw.frag.data = (void *)data;
-	if (skb_size)
-		raw.frag.next = &packet;
+	if (packet->size)
+		raw.frag.next = &more;
 	/* Who interrupts gives back before the one that was interrupted goes on. */
 	n = samples->used++;
 	barrier();
@@ -149,4 +166,9 @@ int oxbpf_held_event_read(struct oxbpf_held_event *e, u64 *counter, u64 *enabled
 u32 oxbpf_skb_size(const struct sk_buff *skb)
 {
 	return skb->len;
+}
+
+u32 oxbpf_xdp_size(const struct xdp_buff *xdp)
+{
+	return xdp_get_buff_len(xdp);
 }

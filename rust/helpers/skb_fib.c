@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Helpers of tc programs that ask where a packet would go: routes, neighbours, lengths.
+ * Helpers of tc and XDP programs that ask where a packet would go: routes, neighbours, lengths.
  */
 
 #include <linux/bpf.h>
@@ -22,6 +22,7 @@
 
 #include "packet.h"
 #include "symbols.h"
+#include "xdp.h"
 
 OXBPF_UNEXPORTED_VOID(fib_select_path);
 OXBPF_UNEXPORTED(ip_mtu_from_fib_result);
@@ -34,7 +35,9 @@ OXBPF_UNEXPORTED(ip6_mtu_from_fib6);
 OXBPF_UNEXPORTED(__sock_gen_cookie);
 
 u64 oxbpf_fib_lookup(struct sk_buff *skb, struct bpf_fib_lookup *p, u64 size, u32 flags);
+u64 oxbpf_xdp_fib_lookup(struct xdp_buff *xdp, struct bpf_fib_lookup *p, u64 size, u32 flags);
 u64 oxbpf_check_mtu(struct sk_buff *skb, u32 ifindex, u32 *mtu_len, s32 diff, u64 flags);
+u64 oxbpf_xdp_check_mtu(struct xdp_buff *xdp, u32 ifindex, u32 *mtu_len, s32 diff, u64 flags);
 u64 oxbpf_get_socket_cookie(struct sk_buff *skb);
 
 #define OXBPF_FIB_FLAGS	(BPF_FIB_LOOKUP_DIRECT | BPF_FIB_LOOKUP_OUTPUT |	\
@@ -311,6 +314,15 @@ static int oxbpf_fib6(struct net *net, struct bpf_fib_lookup *p, u32 flags, bool
 }
 #endif
 
+static int oxbpf_fib(struct net *net, struct bpf_fib_lookup *p, u32 flags, bool check_len)
+{
+	if (p->family == AF_INET && oxbpf_fib4_there())
+		return oxbpf_fib4(net, p, flags, check_len);
+	if (p->family == AF_INET6 && oxbpf_fib6_there())
+		return oxbpf_fib6(net, p, flags, check_len);
+	return -EAFNOSUPPORT;
+}
+
 u64 oxbpf_fib_lookup(struct sk_buff *skb, struct bpf_fib_lookup *p, u64 size, u32 flags)
 {
 	struct net *net = dev_net(skb->dev);
@@ -321,13 +333,7 @@ u64 oxbpf_fib_lookup(struct sk_buff *skb, struct bpf_fib_lookup *p, u64 size, u3
 		return -EINVAL;
 	/* The program says how long the packet will be, or it is as long as it is. */
 	check_len = p->tot_len;
-	if (p->family == AF_INET && oxbpf_fib4_there())
-		ret = oxbpf_fib4(net, p, flags, check_len);
-	else if (p->family == AF_INET6 && oxbpf_fib6_there())
-		ret = oxbpf_fib6(net, p, flags, check_len);
-	else
-		return -EAFNOSUPPORT;
-
+	ret = oxbpf_fib(net, p, flags, check_len);
 	if (ret == BPF_FIB_LKUP_RET_SUCCESS && !check_len) {
 		const struct net_device *dev = dev_get_by_index_rcu(net, p->ifindex);
 
@@ -338,6 +344,14 @@ u64 oxbpf_fib_lookup(struct sk_buff *skb, struct bpf_fib_lookup *p, u64 size, u3
 		p->mtu_result = dev->mtu;
 	}
 	return ret;
+}
+
+/* Without a length from the program there is none to compare, but the route's MTU is told. */
+u64 oxbpf_xdp_fib_lookup(struct xdp_buff *xdp, struct bpf_fib_lookup *p, u64 size, u32 flags)
+{
+	if (size < sizeof(*p) || flags & ~OXBPF_FIB_FLAGS)
+		return -EINVAL;
+	return oxbpf_fib(dev_net(xdp->rxq->dev), p, flags, true);
 }
 
 /* How the packet, longer by diff, fits the device; 0 is its own. To mtu_len: what fits. */
@@ -372,6 +386,29 @@ u64 oxbpf_check_mtu(struct sk_buff *skb, u32 ifindex, u32 *mtu_len, s32 diff, u6
 	}
 	WRITE_ONCE(*mtu_len, mtu);
 	return ret;
+}
+
+/* The same of a packet without an skb, of which the linear part counts. */
+u64 oxbpf_xdp_check_mtu(struct xdp_buff *xdp, u32 ifindex, u32 *mtu_len, s32 diff, u64 flags)
+{
+	const struct net_device *dev = xdp->rxq->dev;
+	const u32 given = READ_ONCE(*mtu_len);
+	u32 mtu, len;
+
+	if (unlikely(flags))
+		return -EINVAL;
+	if (ifindex)
+		dev = dev_get_by_index_rcu(dev_net(dev), ifindex);
+	if (unlikely(!dev))
+		return -ENODEV;
+
+	mtu = READ_ONCE(dev->mtu);
+	len = given ? given + dev->hard_header_len : oxbpf_xdp_linear(xdp);
+	WRITE_ONCE(*mtu_len, mtu);
+	/* The sum wraps around, and is compared as a signed number. */
+	if ((s32)(len + (u32)diff) > (s32)(mtu + dev->hard_header_len))
+		return BPF_MTU_CHK_RET_FRAG_NEEDED;
+	return BPF_MTU_CHK_RET_SUCCESS;
 }
 
 /* The number of the packet's socket, which no other has; 0 without one. */

@@ -8,11 +8,14 @@
 
 use super::args::{CtxArg, ReadArg, UpdateArg, WordArg, WriteArg};
 use super::skb::SkBuff;
+use super::xdp::XdpBuff;
 
 /// The context of packet programs.
 type Skb = CtxArg<SkBuff>;
+/// The context of XDP programs.
+type Xdp = CtxArg<XdpBuff>;
 
-// What makes them safe: each shim (rust/helpers/skb_*.c) takes these arguments in this order, memory
+// What makes them safe: each shim (rust/helpers/skb_*.c, xdp.c) takes these arguments in this order, memory
 // as its address and size, and returns a 64-bit number; it requires of them what the types say, and
 // no more than a program that runs on a packet has around it.
 unsafe extern "C" {
@@ -153,6 +156,40 @@ unsafe extern "C" {
     /// `get_socket_cookie(skb)`
     #[link_name = "oxbpf_get_socket_cookie"]
     pub(crate) safe fn get_socket_cookie(skb: Skb) -> u64;
+
+    /// `xdp_adjust_head(xdp, offset)`
+    #[link_name = "oxbpf_xdp_adjust_head"]
+    pub(crate) safe fn xdp_adjust_head(xdp: Xdp, offset: u64) -> u64;
+    /// `xdp_adjust_meta(xdp, offset)`
+    #[link_name = "oxbpf_xdp_adjust_meta"]
+    pub(crate) safe fn xdp_adjust_meta(xdp: Xdp, offset: u64) -> u64;
+    /// `xdp_adjust_tail(xdp, offset)`
+    #[link_name = "oxbpf_xdp_adjust_tail"]
+    pub(crate) safe fn xdp_adjust_tail(xdp: Xdp, offset: u64) -> u64;
+    /// `xdp_get_buff_len(xdp)`
+    #[link_name = "oxbpf_xdp_get_buff_len"]
+    pub(crate) safe fn xdp_get_buff_len(xdp: Xdp) -> u64;
+    /// `xdp_load_bytes(xdp, offset, to, len)`
+    #[link_name = "oxbpf_xdp_load_bytes"]
+    pub(crate) safe fn xdp_load_bytes(xdp: Xdp, offset: u64, to: WriteArg) -> u64;
+    /// `xdp_store_bytes(xdp, offset, from, len)`
+    #[link_name = "oxbpf_xdp_store_bytes"]
+    pub(crate) safe fn xdp_store_bytes(xdp: Xdp, offset: u64, from: ReadArg) -> u64;
+    /// `redirect(ifindex, flags)` of XDP
+    #[link_name = "oxbpf_xdp_redirect"]
+    pub(crate) safe fn xdp_redirect(ifindex: u64, flags: u64) -> u64;
+    /// `fib_lookup(xdp, params, plen, flags)`
+    #[link_name = "oxbpf_xdp_fib_lookup"]
+    pub(crate) safe fn xdp_fib_lookup(xdp: Xdp, params: UpdateArg, flags: u64) -> u64;
+    /// `check_mtu(xdp, ifindex, mtu_len, len_diff, flags)`
+    #[link_name = "oxbpf_xdp_check_mtu"]
+    pub(crate) safe fn xdp_check_mtu(
+        xdp: Xdp,
+        ifindex: u64,
+        mtu_len: WordArg,
+        diff: u64,
+        flags: u64,
+    ) -> u64;
 
     fn oxbpf_tunnel_exit();
 }

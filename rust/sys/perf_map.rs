@@ -6,6 +6,7 @@ use super::args::{CtxArg, MapArg, ReadArg};
 use super::cpus;
 use super::skb::SkBuff;
 use super::symbols;
+use super::xdp::XdpBuff;
 use crate::abi::MapType;
 use crate::map::Map;
 use core::marker::PhantomData;
@@ -18,18 +19,26 @@ extern "C" {
     fn oxbpf_held_event_output(
         event: *mut c_void,
         regs: *mut c_void,
-        skb: *mut c_void,
-        skb_size: u32,
+        packet: *const EventPacket,
         data: *const c_void,
         size: u64,
     ) -> c_long;
     fn oxbpf_skb_size(skb: *const SkBuff) -> u32;
+    fn oxbpf_xdp_size(xdp: *const XdpBuff) -> u32;
     fn oxbpf_held_event_read(
         event: *mut c_void,
         counter: *mut u64,
         enabled: *mut u64,
         running: *mut u64,
     ) -> c_int;
+}
+
+/// `struct oxbpf_event_packet`
+#[repr(C)]
+struct EventPacket {
+    packet: *mut c_void,
+    size: u32,
+    xdp: bool,
 }
 
 /// The index in a helper's flags (`BPF_F_INDEX_MASK`); all of it set means the current CPU.
@@ -124,6 +133,14 @@ impl CtxArg<SkBuff> {
     }
 }
 
+impl CtxArg<XdpBuff> {
+    /// Bytes of the packet.
+    fn size(&self) -> u32 {
+        // SAFETY: by the type this is the packet that the program runs on.
+        unsafe { oxbpf_xdp_size(self.as_ptr()) }
+    }
+}
+
 /// The context of a kprobe program: registers.
 #[repr(C)]
 pub(crate) struct PtRegs([u8; 0]);
@@ -192,6 +209,8 @@ pub(crate) enum From<'a> {
     Caller,
     /// A packet, of which the flags say how much goes with the record.
     Packet(&'a CtxArg<SkBuff>),
+    /// One that has no skb, likewise.
+    Frame(&'a CtxArg<XdpBuff>),
 }
 
 /// Writes a record to the event of `map` that `flags` says.
@@ -203,29 +222,36 @@ pub(crate) enum From<'a> {
 /// long; those of the kernel when its buffer is full.
 pub(crate) fn output(map: &MapArg<Map>, from: From<'_>, flags: u64, data: &ReadArg) -> Result<u64> {
     let allowed = match from {
-        From::Packet(_) => INDEX | CTX_LEN,
+        From::Packet(_) | From::Frame(_) => INDEX | CTX_LEN,
         From::Regs(_) | From::Caller => INDEX,
     };
     if flags & !allowed != 0 {
         return Err(EINVAL);
     }
-    let skb_size = ((flags & CTX_LEN) >> 32) as u32;
-    let (regs, skb) = match from {
-        From::Packet(packet) => {
-            if skb_size > packet.size() {
-                return Err(EFAULT);
-            }
-            (ptr::null_mut(), packet.as_ptr().cast_mut().cast())
-        }
-        From::Regs(given) => (given.as_ptr(), ptr::null_mut()),
-        From::Caller => (ptr::null_mut(), ptr::null_mut()),
+    let size = ((flags & CTX_LEN) >> 32) as u32;
+    let none = (ptr::null_mut(), 0, false);
+    let (regs, (packet, has, xdp)) = match from {
+        From::Packet(p) => (
+            ptr::null_mut(),
+            (p.as_ptr().cast_mut().cast(), p.size(), false),
+        ),
+        From::Frame(p) => (
+            ptr::null_mut(),
+            (p.as_ptr().cast_mut().cast(), p.size(), true),
+        ),
+        From::Regs(given) => (given.as_ptr(), none),
+        From::Caller => (ptr::null_mut(), none),
     };
+    if size > has {
+        return Err(EFAULT);
+    }
+    let packet = EventPacket { packet, size, xdp };
     let event = find(map, flags)?;
     let (at, len) = data.raw();
     // SAFETY: a map of this type has the words of events only (`Event::word`), which live until a
     // grace period after they were taken out, and programs run inside of one; registers and packet
     // are the program's context, by the types; the bytes can be read during the call.
-    answer(unsafe { oxbpf_held_event_output(event, regs, skb, skb_size, at.cast(), len as u64) })
+    answer(unsafe { oxbpf_held_event_output(event, regs, &packet, at.cast(), len as u64) })
 }
 
 /// A counter: its value, and for how long it was enabled and running, in ns.

@@ -3,6 +3,7 @@
 //! Packets: what helpers read of them, and packets made up for test runs.
 
 use super::args::{CtxArg, WriteArg};
+use super::testrun::TestPacket;
 use core::slice;
 use kernel::error::to_result;
 use kernel::prelude::*;
@@ -112,28 +113,6 @@ impl TestSkb {
         unsafe { slice::from_raw_parts_mut(head, len as usize) }
     }
 
-    /// The linear part.
-    pub(crate) fn head(&self) -> &[u8] {
-        let mut len = 0;
-        // SAFETY: by the invariant the packet is there.
-        let head = unsafe { oxbpf_test_skb_head(&self.raw, &mut len) };
-        // SAFETY: as in `head_mut`.
-        unsafe { slice::from_raw_parts(head, len as usize) }
-    }
-
-    /// The page fragment of that number.
-    pub(crate) fn frag(&self, index: u32) -> Option<&[u8]> {
-        let mut len = 0;
-        // SAFETY: by the invariant the packet is there.
-        let frag = unsafe { oxbpf_test_skb_frag(&self.raw, index, &mut len) };
-        if frag.is_null() {
-            return None;
-        }
-        // SAFETY: the shim returns the start and the length of memory that the packet owns, and
-        // `self` is borrowed as long as the slice lives.
-        Some(unsafe { slice::from_raw_parts(frag, len as usize) })
-    }
-
     /// Makes the packet `len` bytes longer, at most a page, and returns those.
     ///
     /// # Errors
@@ -200,15 +179,36 @@ impl TestSkb {
         to_result(unsafe { oxbpf_test_skb_push_l2(&mut self.raw) })
     }
 
-    /// Bytes of the packet.
-    pub(crate) fn len(&self) -> u32 {
-        // SAFETY: by the invariant the packet is there.
-        unsafe { oxbpf_test_skb_len(&self.raw) }
-    }
-
     /// Address of the packet's `struct sk_buff`, the context of a program run.
     pub(crate) fn ctx(&mut self) -> usize {
         self.raw.skb as usize
+    }
+}
+
+impl TestPacket for TestSkb {
+    fn head(&self) -> &[u8] {
+        let mut len = 0;
+        // SAFETY: by the invariant the packet is there.
+        let head = unsafe { oxbpf_test_skb_head(&self.raw, &mut len) };
+        // SAFETY: as in `head_mut`.
+        unsafe { slice::from_raw_parts(head, len as usize) }
+    }
+
+    fn frag(&self, index: u32) -> Option<&[u8]> {
+        let mut len = 0;
+        // SAFETY: by the invariant the packet is there.
+        let frag = unsafe { oxbpf_test_skb_frag(&self.raw, index, &mut len) };
+        if frag.is_null() {
+            return None;
+        }
+        // SAFETY: the shim returns the start and the length of memory that the packet owns, and
+        // `self` is borrowed as long as the slice lives.
+        Some(unsafe { slice::from_raw_parts(frag, len as usize) })
+    }
+
+    fn len(&self) -> u32 {
+        // SAFETY: by the invariant the packet is there.
+        unsafe { oxbpf_test_skb_len(&self.raw) }
     }
 }
 

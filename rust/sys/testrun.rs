@@ -25,6 +25,26 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
+/// A packet that is made up for a run: a linear part, and pages.
+pub(crate) trait TestPacket {
+    /// The linear part.
+    fn head(&self) -> &[u8];
+
+    /// The page of that number.
+    fn frag(&self, index: u32) -> Option<&[u8]>;
+
+    /// Bytes of the packet.
+    fn len(&self) -> u32 {
+        let mut len = self.head().len() as u32;
+        let mut next = 0u32;
+        while let Some(bytes) = self.frag(next) {
+            len = len.saturating_add(bytes.len() as u32);
+            next = next.saturating_add(1);
+        }
+        len
+    }
+}
+
 /// What programs have around them where packets are.
 ///
 /// # Invariants

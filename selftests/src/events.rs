@@ -174,14 +174,14 @@ fn bytes() -> Vec<Slot> {
 }
 
 /// Returns what `perf_event_output` of that many bytes does.
-fn writer(b: &Bpf, map: &Map, flags: u64, size: i32) -> Result<Prog, String> {
+fn writer(b: &Bpf, ty: ProgType, map: &Map, flags: u64, size: i32) -> Result<Prog, String> {
     let mut insns = vec![mov_reg(6, 1)];
     insns.extend(bytes());
     insns.push(mov_reg(1, 6));
     insns.extend(ld_map(2, map));
     insns.extend(ld_imm64(3, flags));
     insns.extend([mov_reg(4, 10), add(4, -32), mov(5, size), call(25), exit()]);
-    load(b, ProgType::SCHED_CLS, &insns)
+    load(b, ty, &insns)
 }
 
 /// Commands on elements.
@@ -251,7 +251,7 @@ fn elements(b: &Bpf) -> Result<String, String> {
 }
 
 /// Records of packets' programs.
-fn output(b: &Bpf) -> Result<String, String> {
+fn output(b: &Bpf, ty: ProgType) -> Result<String, String> {
     let _stay = stay()?;
     let map = events_map(b, 0)?;
     let event = Event::open(BPF_OUTPUT, -1, 0, false)?;
@@ -266,12 +266,24 @@ fn output(b: &Bpf) -> Result<String, String> {
     all.extend([1u64, 14, 20, 63, 64, 65, 1000, 0xf_ffff].map(|n| (CURRENT_CPU | (n << 32), 8)));
     all.extend([(CURRENT_CPU | (64 << 32), 0), (1 << 52, 8), (1 << 63, 8)]);
     for (flags, size) in all {
-        let prog = writer(b, &map, flags, size)?;
+        let prog = writer(b, ty, &map, flags, size)?;
         let got = run(&prog)? as i32;
         let _ = writeln!(out, "{flags:x} {size}: {got} {:x?}", event.records());
     }
+    if ty == ProgType::XDP {
+        // Of a packet whose last part is in a page.
+        for n in [3424u64, 3425, 5000, 5001] {
+            let prog = writer(b, ty, &map, CURRENT_CPU | (n << 32), 8)?;
+            let got = prog.test_run(&TestRun {
+                data_in: &(0..5000u32).map(|i| (i * 7) as u8).collect::<Vec<u8>>(),
+                ..TestRun::default()
+            });
+            let got = got.map_err(|e| format!("run: {e}"))?.retval as i32;
+            let _ = writeln!(out, "{n}: {got} {:x?}", event.records());
+        }
+    }
     // More than the ring takes.
-    let prog = writer(b, &map, CURRENT_CPU | (64 << 32), 32)?;
+    let prog = writer(b, ty, &map, CURRENT_CPU | (64 << 32), 32)?;
     let mut lost = 0;
     for _ in 0..600 {
         lost += u32::from(run(&prog)? as i32 != 0);
@@ -350,7 +362,10 @@ fn closing(b: &Bpf) -> Result<String, String> {
             .ptr(16, &value);
         b.call(cmd::MAP_UPDATE_ELEM, a.bytes())
             .map_err(|e| format!("put: {e}"))?;
-        let progs = [writer(b, &map, 0, 8)?, writer(b, &map, 1, 8)?];
+        let progs = [
+            writer(b, ProgType::SCHED_CLS, &map, 0, 8)?,
+            writer(b, ProgType::SCHED_CLS, &map, 1, 8)?,
+        ];
         let mut note = |what: &str| -> Result<(), String> {
             let got = [run(&progs[0])? as i32, run(&progs[1])? as i32];
             let _ = writeln!(out, "{what}: {got:?} {}", event.records().len());
@@ -611,7 +626,8 @@ pub fn suite(s: &mut Suite) {
         crate::inner::different(&f(&both.theirs)?, &f(&both.ours)?)
     };
     s.test("commands on events", || compare(elements));
-    s.test("records", || compare(output));
+    s.test("records", || compare(|b| output(b, ProgType::SCHED_CLS)));
+    s.test("records of XDP", || compare(|b| output(b, ProgType::XDP)));
     s.test("counters", || compare(counters));
     s.test("events go with their map's file", || compare(closing));
     s.test("records of a probe", || compare(probed));

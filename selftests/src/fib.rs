@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Routes, neighbours and lengths: what tc programs are told about a network namespace of our own.
+//! Routes, neighbours and lengths: what tc and XDP programs are told about a network namespace of our
+//! own.
 
 use crate::both::Both;
 use crate::insn::{add, call, exit, mov, mov_reg, raw};
@@ -109,80 +110,99 @@ fn index(dev: &str) -> u32 {
 
 /// `helper(ctx, memory, 64, cb[0])` on memory that comes from the packet and goes back there; the result
 /// is what the program returns.
-fn fib_program() -> Vec<Slot> {
-    let mut insns = load_area(PARAMS as i32);
+fn fib_program(ty: ProgType) -> Vec<Slot> {
+    let mut insns = load_area(ty, PARAMS as i32);
     insns.extend([
         mov_reg(1, 6),
         mov_reg(2, 10),
         add(2, -(PARAMS as i32)),
         mov(3, PARAMS as i32),
-        raw(0x61, 4, 6, 48, 0),
+        number(ty, 4, 0),
         call(69),
     ]);
-    insns.extend(store_area(PARAMS as i32));
+    insns.extend(store_area(ty, PARAMS as i32));
     insns
 }
 
 /// `check_mtu(ctx, cb[0], word, cb[1], cb[2])`, likewise.
-fn mtu_program() -> Vec<Slot> {
-    let mut insns = load_area(8);
+fn mtu_program(ty: ProgType) -> Vec<Slot> {
+    let mut insns = load_area(ty, 8);
     insns.extend([
         mov_reg(1, 6),
-        raw(0x61, 2, 6, 48, 0),
+        number(ty, 2, 0),
         mov_reg(3, 10),
         add(3, -8),
-        raw(0x61, 4, 6, 52, 0),
-        raw(0x61, 5, 6, 56, 0),
+        number(ty, 4, 1),
+        number(ty, 5, 2),
         call(163),
     ]);
-    insns.extend(store_area(8));
+    insns.extend(store_area(ty, 8));
     insns
 }
 
-/// R6 is the context; the packet's bytes are on the stack.
-fn load_area(len: i32) -> Vec<Slot> {
-    vec![
-        mov_reg(6, 1),
-        mov(2, AT),
+/// Where XDP programs, whose context has no `cb`, have its numbers in the packet and on the stack.
+const NUMBERS: usize = AT as usize + PARAMS;
+const NUMBERS_ON_STACK: i16 = -96;
+
+/// A number of those to a register.
+fn number(ty: ProgType, reg: u8, index: i16) -> Slot {
+    match ty {
+        ProgType::XDP => raw(0x61, reg, 10, NUMBERS_ON_STACK + 4 * index, 0),
+        _ => raw(0x61, reg, 6, 48 + 4 * index, 0),
+    }
+}
+
+/// `len` bytes at `at` of the packet to the stack at `to`, or back, by that helper.
+fn copy(helper: i32, at: i32, to: i32, len: i32) -> [Slot; 7] {
+    [
+        mov_reg(1, 6),
+        mov(2, at),
         mov_reg(3, 10),
-        add(3, -len),
+        add(3, to),
         mov(4, len),
-        call(26),
+        mov(5, 0),
+        call(helper),
     ]
 }
 
+/// R6 is the context; the packet's bytes are on the stack.
+fn load_area(ty: ProgType, len: i32) -> Vec<Slot> {
+    let mut insns = vec![mov_reg(6, 1)];
+    let xdp = ty == ProgType::XDP;
+    insns.extend(copy(if xdp { 189 } else { 26 }, AT, -len, len));
+    if xdp {
+        insns.extend(copy(189, NUMBERS as i32, NUMBERS_ON_STACK.into(), 12));
+    }
+    insns
+}
+
 /// Back to the packet, with R0 as the result.
-fn store_area(len: i32) -> Vec<Slot> {
-    vec![
-        mov_reg(7, 0),
-        mov_reg(1, 6),
-        mov(2, AT),
-        mov_reg(3, 10),
-        add(3, -len),
-        mov(4, len),
-        mov(5, 0),
-        call(9),
-        mov_reg(0, 7),
-        exit(),
-    ]
+fn store_area(ty: ProgType, len: i32) -> Vec<Slot> {
+    let mut insns = vec![mov_reg(7, 0)];
+    let store = if ty == ProgType::XDP { 190 } else { 9 };
+    insns.extend(copy(store, AT, -len, len));
+    insns.extend([mov_reg(0, 7), exit()]);
+    insns
 }
 
 /// The programs, in each.
 struct Programs {
+    ty: ProgType,
     theirs: Prog,
     ours: Prog,
 }
 
 impl Programs {
-    fn load(both: &Both, insns: &[Slot]) -> Result<Programs, String> {
+    fn load(both: &Both, ty: ProgType, insns: &[Slot]) -> Result<Programs, String> {
         let load = |b: &Bpf| {
             let spec = ProgSpec {
                 log_level: 1,
-                ..ProgSpec::new(ProgType::SCHED_CLS, insns)
+                ..ProgSpec::new(ty, insns)
             };
             b.prog_load(&spec).map_err(|e| format!("{}: {e}", b.name()))
         };
         Ok(Programs {
+            ty,
             theirs: load(&both.theirs)?,
             ours: load(&both.ours)?,
         })
@@ -190,13 +210,29 @@ impl Programs {
 
     /// Result and packet, which are the same.
     fn run(&self, packet: &[u8], ctx: &[(usize, u32)]) -> Result<(i32, Vec<u8>), String> {
-        let mut bytes = [0; 192];
-        for &(at, n) in ctx {
-            bytes[at..at + 4].copy_from_slice(&n.to_ne_bytes());
+        let mut packet = packet.to_vec();
+        let mut bytes = vec![0; if self.ty == ProgType::XDP { 24 } else { 192 }];
+        if self.ty == ProgType::XDP {
+            // data_end; what else is in the context here is ingress_ifindex, and in cb the packet's
+            let len = packet.len() as u32;
+            bytes[4..8].copy_from_slice(&len.to_ne_bytes());
+            for &(at, n) in ctx {
+                match at {
+                    40 => bytes[12..16].copy_from_slice(&n.to_ne_bytes()),
+                    _ => {
+                        let at = NUMBERS + at - 48;
+                        packet[at..at + 4].copy_from_slice(&n.to_ne_bytes());
+                    }
+                }
+            }
+        } else {
+            for &(at, n) in ctx {
+                bytes[at..at + 4].copy_from_slice(&n.to_ne_bytes());
+            }
         }
         let run = |prog: &Prog| {
             prog.test_run(&TestRun {
-                data_in: packet,
+                data_in: &packet,
                 data_out: Some(4096),
                 ctx_in: &bytes,
                 ctx_out: None,
@@ -309,8 +345,13 @@ fn lookups(programs: &Programs, family: u8) -> Result<BTreeSet<i32>, String> {
 
 fn mtus(programs: &Programs) -> Result<BTreeSet<i32>, String> {
     let mut results = BTreeSet::new();
-    // a prime, which no loop's length divides
-    let (mut seen, every) = (0, if volume(100) < 100 { 23 } else { 1 });
+    // primes, which no loop's length divides
+    let every = match (volume(100) < 100, programs.ty == ProgType::XDP) {
+        (true, _) => 23,
+        (_, true) => 11,
+        _ => 1,
+    };
+    let mut seen = 0;
     for dev in DEVICES.map(index).into_iter().chain([0, 1, 4444]) {
         for given in [
             0u32,
@@ -332,6 +373,9 @@ fn mtus(programs: &Programs) -> Result<BTreeSet<i32>, String> {
                         }
                         let mut ctx =
                             vec![(40, index("fb")), (48, dev), (52, diff as u32), (56, flags)];
+                        if gso != 0 && programs.ty == ProgType::XDP {
+                            continue;
+                        }
                         if gso != 0 {
                             ctx.extend([(164, 6), (176, gso)]);
                         }
@@ -357,9 +401,15 @@ pub fn suite(s: &mut Suite) {
     if !there {
         return;
     }
+    for (kind, ty) in [("tc", ProgType::SCHED_CLS), ("XDP", ProgType::XDP)] {
+        of_type(s, &both, kind, ty);
+    }
+}
+
+fn of_type(s: &mut Suite, both: &Both, kind: &str, ty: ProgType) {
     for (name, family) in [("IPv4", libc::AF_INET), ("IPv6", libc::AF_INET6)] {
-        s.test(&format!("fib_lookup {name}"), || {
-            let programs = Programs::load(&both, &fib_program())?;
+        s.test(&format!("{kind}: fib_lookup {name}"), || {
+            let programs = Programs::load(both, ty, &fib_program(ty))?;
             let results = lookups(&programs, family as u8)?;
             println!("# results: {results:?}");
             // Success, blackhole, unreachable, prohibit, not forwarded, forwarding off, no neighbour,
@@ -372,28 +422,29 @@ pub fn suite(s: &mut Suite) {
             Ok(())
         });
     }
-    s.test("fib_lookup of another family, or in too little", || {
-        let programs = Programs::load(&both, &fib_program())?;
+    let name = format!("{kind}: fib_lookup of another family, or in too little");
+    s.test(&name, || {
+        let programs = Programs::load(both, ty, &fib_program(ty))?;
         let p = params(99, index("fa"), &[], &[]);
         let (result, _) = programs.run(&packet(&p, 100), &[])?;
         if result != -libc::EAFNOSUPPORT {
             return Err(format!("{result}"));
         }
-        let mut short = fib_program();
+        let mut short = fib_program(ty);
         for insn in &mut short {
             if insn[..] == mov(3, PARAMS as i32)[..] {
                 *insn = mov(3, PARAMS as i32 - 1);
             }
         }
-        let programs = Programs::load(&both, &short)?;
+        let programs = Programs::load(both, ty, &short)?;
         let p = params(2, index("fa"), &[], &[10, 1, 0, 2]);
         match programs.run(&packet(&p, 100), &[])?.0 {
             r if r == -libc::EINVAL => Ok(()),
             other => Err(format!("{other}")),
         }
     });
-    s.test("check_mtu", || {
-        let programs = Programs::load(&both, &mtu_program())?;
+    s.test(&format!("{kind}: check_mtu"), || {
+        let programs = Programs::load(both, ty, &mtu_program(ty))?;
         let results = mtus(&programs)?;
         println!("# results: {results:?}");
         for want in [0, 1, -libc::ENODEV, -libc::EINVAL] {

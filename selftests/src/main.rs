@@ -50,6 +50,7 @@ mod stress;
 mod table;
 mod tail;
 mod trace;
+mod xdp;
 
 use ktap::Suite;
 use std::process::ExitCode;
@@ -74,6 +75,7 @@ const SUITES: &[Entry] = &[
     ("locks", locks::suite),
     ("run", run::suite),
     ("packet", packet::suite),
+    ("xdp", xdp::suite),
     ("fib", fib::suite),
     ("fixtures", fixtures::suite),
     ("tail", tail::suite),
