@@ -77,16 +77,10 @@ impl ProgTypes {
     pub const PACKET: Self = Self::of(&[ProgType::SchedCls, ProgType::SchedAct, ProgType::Xdp]);
     /// tc's classifier and action.
     pub const TC: Self = Self::of(&[ProgType::SchedCls, ProgType::SchedAct]);
-    /// kprobe, tracepoint, raw tracepoint: what runs where a call chain can be had.
-    pub const PROBES: Self = Self::of(&[
-        ProgType::Kprobe,
-        ProgType::Tracepoint,
-        ProgType::RawTracepoint,
-    ]);
     /// XDP.
     pub const XDP: Self = Self::of(&[ProgType::Xdp]);
     /// Types that may write to perf events.
-    pub const OUTPUT: Self = Self::PROBES.and(Self::NET);
+    pub const OUTPUT: Self = Self::TRACING.and(Self::NET);
     /// `TC` and a cgroup's filters.
     pub const TC_CGROUP: Self = Self::TC.and(Self::of(&[ProgType::CgroupSkb]));
 

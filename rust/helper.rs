@@ -334,7 +334,7 @@ helpers! {
     25 perf_event_output(Ctx, ConstMap, Anything, MemRead, SizeOrZero) -> Integer,
         [Gpl], OUTPUT, None, EVENTS;
     26 skb_load_bytes(Ctx, Anything, MemWrite, Size) -> Integer, [], SKB, None;
-    27 get_stackid(Ctx, ConstMap, Anything) -> Integer, [Gpl], PROBES, None, STACKS;
+    27 get_stackid(Ctx, ConstMap, Anything) -> Integer, [Gpl], TRACING, None, STACKS;
     28 csum_diff(MemReadOrNull, SizeOrZero, MemReadOrNull, SizeOrZero, Anything) -> Integer,
         [Pkt], PACKET, None;
     29 skb_get_tunnel_opt(Ctx, MemWrite, Size) -> Integer, [], TC, None;
@@ -363,7 +363,7 @@ helpers! {
         [Gpl], ALL, Perfmon, EVENTS;
     56 perf_prog_read_value(Ctx, MemWrite, Size) -> Integer, [Gpl], PERF_EVENT, None;
     65 xdp_adjust_tail(Ctx, Anything) -> Integer, [Moves], XDP, None;
-    67 get_stack(Ctx, MemWrite, SizeOrZero, Anything) -> LengthOrErrno, [Gpl], PROBES, None;
+    67 get_stack(Ctx, MemWrite, SizeOrZero, Anything) -> LengthOrErrno, [Gpl], TRACING, None;
     68 skb_load_bytes_relative(Ctx, Anything, MemWrite, Size, Anything) -> Integer, [], SKB, None;
     69 fib_lookup(Ctx, MemUpdate, Size, Anything) -> Integer, [Gpl], PACKET, None;
     79 skb_cgroup_id(Ctx) -> Integer, [], TC_CGROUP, None;

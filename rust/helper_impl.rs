@@ -139,12 +139,15 @@ const NO_REGS: ProgTypes = ProgTypes::of(&[ProgType::RawTracepoint]);
 /// Bodies that programs of some types have instead.
 static BY_TYPE: &[(i32, ProgTypes, Body)] = &[
     (23, ProgTypes::XDP, Body::new2(packet::xdp_redirect)),
+    (25, ProgTypes::PERF_EVENT, Body::new4(events::of_counter)),
     (25, RECORD, Body::new4(events::of_record)),
     (25, NO_REGS, Body::new4(events::of_caller)),
     (25, ProgTypes::SKB, Body::new4(events::of_packet)),
     (25, ProgTypes::XDP, Body::new4(events::of_frame)),
+    (27, ProgTypes::PERF_EVENT, Body::new3(stack::id_of_counter)),
     (27, RECORD, Body::new3(stack::id_of_record)),
     (27, NO_REGS, Body::new3(stack::id_of_caller)),
+    (67, ProgTypes::PERF_EVENT, Body::new3(stack::of_counter)),
     (67, RECORD, Body::new3(stack::of_record)),
     (67, NO_REGS, Body::new3(stack::of_caller)),
     (69, ProgTypes::XDP, Body::new3(packet::xdp_fib_lookup)),

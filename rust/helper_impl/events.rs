@@ -4,6 +4,7 @@
 
 use crate::map::Map;
 use crate::sys::args::{CtxArg, MapArg, ReadArg, WriteArg};
+use crate::sys::event::PerfData;
 use crate::sys::perf_map::{self, Counter, From, PtRegs, TraceRecord};
 use crate::sys::skb::SkBuff;
 use crate::sys::xdp::XdpBuff;
@@ -37,6 +38,16 @@ pub(super) extern "C" fn of_record(
         flags,
         &data,
     ))
+}
+
+/// The same of a counter's event.
+pub(super) extern "C" fn of_counter(
+    ctx: CtxArg<PerfData>,
+    map: MapArg<Map>,
+    flags: u64,
+    data: ReadArg,
+) -> u64 {
+    super::errno(perf_map::output(&map, From::Regs(ctx.regs()), flags, &data))
 }
 
 /// The same where there are no registers.

@@ -14,6 +14,7 @@ int oxbpf_callchain_max(const int *max);
 int oxbpf_callchain_take(const int *max);
 void oxbpf_callchain_give(void);
 const u64 *oxbpf_callchain(struct pt_regs *regs, bool probe, bool user, u32 depth, u32 *nr);
+bool oxbpf_callchain_given(const struct bpf_perf_event_data_kern *ctx, const u64 **ips, u32 *nr);
 
 OXBPF_UNEXPORTED(get_perf_callchain);
 OXBPF_UNEXPORTED(get_callchain_buffers);
@@ -75,7 +76,8 @@ static __always_inline void oxbpf_callers_regs(struct pt_regs *own, const struct
  * The chain of the kernel or of the user, innermost first; NULL when there is none to be had. It is
  * in a buffer of the CPU and the kind of context: right until preemption is on again, or another
  * chain is asked for there. Then it may change, but it stays memory that can be read. The registers
- * are a probe's, or those of a tracepoint's perf event, or NULL.
+ * are a probe's, or those of a perf event, or NULL. Of a perf event they are all there when an
+ * exception made them, and only place and stack when perf_fetch_caller_regs() did.
  */
 const u64 *oxbpf_callchain(struct pt_regs *regs, bool probe, bool user, u32 depth, u32 *nr)
 {
@@ -85,7 +87,7 @@ const u64 *oxbpf_callchain(struct pt_regs *regs, bool probe, bool user, u32 dept
 
 	barrier();
 	if (n < ARRAY_SIZE(callers->regs)) {
-		if (!probe) {
+		if (!probe && !(regs && regs->flags & X86_EFLAGS_FIXED)) {
 			oxbpf_callers_regs(&callers->regs[n], regs);
 			regs = &callers->regs[n];
 		}
@@ -98,4 +100,20 @@ const u64 *oxbpf_callchain(struct pt_regs *regs, bool probe, bool user, u32 dept
 		return NULL;
 	*nr = min_t(u64, READ_ONCE(trace->nr), depth);
 	return trace->ip;
+}
+
+/*
+ * False when the event collects no chain of its own; else its words, the kernel's before the user's,
+ * or NULL. They are good while the program runs.
+ */
+bool oxbpf_callchain_given(const struct bpf_perf_event_data_kern *ctx, const u64 **ips, u32 *nr)
+{
+	const struct perf_callchain_entry *trace;
+
+	if (!(ctx->event->attr.sample_type & PERF_SAMPLE_CALLCHAIN))
+		return false;
+	trace = ctx->data->callchain;
+	*ips = trace ? trace->ip : NULL;
+	*nr = trace ? READ_ONCE(trace->nr) : 0;
+	return true;
 }

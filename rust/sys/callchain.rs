@@ -2,8 +2,10 @@
 
 //! Call chains, as perf collects them.
 
+use super::args::CtxArg;
 use super::bytes::Bytes;
 use super::context::RunGuard;
+use super::event::PerfData;
 use super::perf_map::Regs;
 use super::symbols;
 use core::ptr;
@@ -20,6 +22,7 @@ extern "C" {
         depth: u32,
         nr: *mut u32,
     ) -> *const u64;
+    fn oxbpf_callchain_given(ctx: *const PerfData, ips: *mut *const u64, nr: *mut u32) -> bool;
 }
 
 /// The kernel's variable with the greatest depth, if everything else that is needed was found too.
@@ -100,4 +103,23 @@ pub(crate) fn get<'a>(
     // SAFETY: so many words are in a buffer of this CPU, which stays as long as somebody has a part:
     // the map, or the program, that brought us here. Others may write to it, which `Bytes` allows.
     Some(unsafe { Bytes::new(ips.cast(), (nr as usize).saturating_mul(8)) })
+}
+
+/// The chain that a perf event has collected for itself, the kernel's addresses before the user's;
+/// `None` when it collects none, `Some(None)` when there was none to be had.
+pub(crate) fn given<'a>(ctx: &'a CtxArg<PerfData>) -> Option<Option<Bytes<'a>>> {
+    let (mut ips, mut nr) = (ptr::null(), 0);
+    // SAFETY: by the type this is the context that the kernel made for the event.
+    let collects = unsafe { oxbpf_callchain_given(ctx.as_ptr(), &mut ips, &mut nr) };
+    if !collects {
+        return None;
+    }
+    if ips.is_null() {
+        return Some(None);
+    }
+    // SAFETY: so many words are in perf's buffer, which the event has a part in, while the program
+    // runs, which is longer than the helper's call that the argument is of.
+    Some(Some(unsafe {
+        Bytes::new(ips.cast(), (nr as usize).saturating_mul(8))
+    }))
 }

@@ -4,6 +4,7 @@
 
 use super::args::{CtxArg, MapArg, ReadArg};
 use super::cpus;
+use super::event::PerfData;
 use super::skb::SkBuff;
 use super::symbols;
 use super::xdp::XdpBuff;
@@ -195,6 +196,21 @@ impl CtxArg<TraceRecord> {
         // INVARIANT: the kernel's registers outlast the run.
         Regs {
             addr: record.0,
+            probe: false,
+            _regs: PhantomData,
+        }
+    }
+}
+
+impl CtxArg<PerfData> {
+    /// The registers.
+    pub(crate) fn regs(&self) -> Regs<'_> {
+        // SAFETY: by the type this is the kernel's structure, whose first member is the address of
+        // the registers; programs of this type run at perf events only.
+        let addr = unsafe { self.as_ptr().cast::<*mut c_void>().read() };
+        // INVARIANT: the kernel's registers outlast the run.
+        Regs {
+            addr,
             probe: false,
             _regs: PhantomData,
         }

@@ -403,6 +403,8 @@ enum At {
     Function,
     Tracepoint(&'static str),
     RawTracepoint(&'static str),
+    /// A breakpoint, whose event collects chains itself, or does not.
+    Breakpoint(bool),
 }
 
 impl At {
@@ -411,6 +413,7 @@ impl At {
             At::Function => ProgType::KPROBE,
             At::Tracepoint(_) => ProgType::TRACEPOINT,
             At::RawTracepoint(_) => ProgType::RAW_TRACEPOINT,
+            At::Breakpoint(_) => ProgType::PERF_EVENT,
         }
     }
 
@@ -424,6 +427,11 @@ impl At {
                 link.map(|link| (link, Some(event)))
             }
             At::RawTracepoint(name) => prog.attach_raw_tracepoint(name, 0).map(|link| (link, None)),
+            At::Breakpoint(chains) => {
+                let event = trace::breakpoint("__x64_sys_getpriority", chains)?;
+                let link = prog.attach_perf(event.as_raw_fd(), 0);
+                link.map(|link| (link, Some(event)))
+            }
         }
         .map_err(|e| format!("attach: {e}"))
     }
@@ -435,13 +443,13 @@ impl At {
                 // SAFETY: the signal is ignored by default.
                 unsafe { libc::raise(libc::SIGURG) };
             }
-            At::Tracepoint(_) => trace::call_getpriority(0),
+            At::Tracepoint(_) | At::Breakpoint(_) => trace::call_getpriority(0),
         }
     }
 }
 
 /// Records of a probe.
-fn probed(b: &Bpf) -> Result<String, String> {
+fn probed(b: &Bpf, at: At) -> Result<String, String> {
     let _stay = stay()?;
     let map = events_map(b, 0)?;
     let event = Event::open(BPF_OUTPUT, -1, 0, false)?;
@@ -451,14 +459,12 @@ fn probed(b: &Bpf) -> Result<String, String> {
     before.extend(ld_map(2, &map));
     before.extend(ld_imm64(3, CURRENT_CPU));
     before.extend([mov_reg(4, 10), add(4, -32), mov(5, 24), call(25)]);
-    let prog = probe(b, ProgType::KPROBE, &before)?;
-    let link = prog
-        .attach_kprobes(PROBES, 0)
-        .map_err(|e| format!("attach: {e}"))?;
-    hit();
-    hit();
+    let prog = probe(b, at.prog_type(), &before)?;
+    let link = at.attach(&prog)?;
+    at.hit();
+    at.hit();
     drop(link);
-    hit();
+    at.hit();
     Ok(format!("{:x?}", event.records()))
 }
 
@@ -630,7 +636,24 @@ pub fn suite(s: &mut Suite) {
     s.test("records of XDP", || compare(|b| output(b, ProgType::XDP)));
     s.test("counters", || compare(counters));
     s.test("events go with their map's file", || compare(closing));
-    s.test("records of a probe", || compare(probed));
+    s.test("records of a probe", || {
+        compare(|b| probed(b, At::Function))
+    });
+    s.test("records of a breakpoint", || {
+        compare(|b| probed(b, At::Breakpoint(false)))
+    });
+    for (chains, user, skip) in [
+        (false, false, 0),
+        (false, false, 2),
+        (false, true, 0),
+        (true, false, 0),
+        (true, false, 2),
+        (true, true, 0),
+        (true, true, 1),
+    ] {
+        let name = format!("a stack at a breakpoint, its own {chains}, user {user}, skip {skip}");
+        s.test(&name, || stacks(&both, At::Breakpoint(chains), user, skip));
+    }
     for (user, skip) in [(false, 0), (false, 3), (true, 0)] {
         s.test(&format!("a stack, user {user}, skip {skip}"), || {
             stacks(&both, At::Function, user, skip)

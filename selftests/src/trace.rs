@@ -310,6 +310,26 @@ fn perf_event(fields: &[(usize, u64)]) -> Result<OwnedFd, String> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// An event of this process at the start of that function; with `chains` it collects call chains.
+pub fn breakpoint(symbol: &str, chains: bool) -> Result<OwnedFd, String> {
+    let all = fs::read_to_string("/proc/kallsyms").map_err(text("kallsyms"))?;
+    let line = all.lines().find(|l| l.split(' ').nth(2) == Some(symbol));
+    let addr = line.and_then(|l| l.split(' ').next());
+    let addr = addr.and_then(|a| u64::from_str_radix(a, 16).ok());
+    let addr = addr.ok_or(format!("no {symbol}"))?;
+    // PERF_TYPE_BREAKPOINT, every hit; PERF_SAMPLE_CALLCHAIN; HW_BREAKPOINT_X
+    let sample = if chains { 1 << 5 } else { 0 };
+    let fields = [
+        (0, 5),
+        (16, 1),
+        (24, sample),
+        (48, 4 << 32),
+        (56, addr),
+        (64, 8),
+    ];
+    perf_event(&fields)
+}
+
 fn tracefs(path: &str) -> Result<String, String> {
     let path = format!("/sys/kernel/tracing/{path}");
     fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))

@@ -27,6 +27,8 @@ const KPROBE_SESSION: u32 = 56;
 const UPROBE_SESSION: u32 = 57;
 /// `BPF_FUNC_get_func_ip`
 const GET_FUNC_IP: i32 = 173;
+/// `bpf_get_stackid`
+const GET_STACKID: i32 = 27;
 /// Greatest error number.
 const MAX_ERRNO: i64 = 4095;
 
@@ -145,11 +147,17 @@ impl Verifier<'_> {
         self.exit()
     }
 
-    /// Programs on many kprobes may ask for the function's address whatever their license.
+    /// Programs on many kprobes may ask for the function's address whatever their license, and
+    /// those of counters for a stack's number.
     fn free_here(&self, row: &Helper) -> bool {
-        row.id == GET_FUNC_IP
-            && self.options.prog_type == ProgType::Kprobe
-            && matches!(self.options.attach_type, KPROBE_MULTI | KPROBE_SESSION)
+        match self.options.prog_type {
+            ProgType::Kprobe => {
+                row.id == GET_FUNC_IP
+                    && matches!(self.options.attach_type, KPROBE_MULTI | KPROBE_SESSION)
+            }
+            ProgType::PerfEvent => row.id == GET_STACKID,
+            _ => false,
+        }
     }
 
     fn returned(&mut self, row: &Helper, call: &Call) -> Result<Val> {
