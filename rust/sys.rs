@@ -5,6 +5,7 @@
 pub(crate) mod anon;
 // What a body takes is read in constants, which the lint does not see.
 #[allow(dead_code)]
+pub(crate) mod area;
 pub(crate) mod args;
 pub(crate) mod bindings;
 pub(crate) mod bytes;

@@ -12,6 +12,7 @@ use crate::abi::MapType;
 use crate::map::map_hash::{Entry, BYTES};
 use crate::map::spec::INNER_MAP;
 use crate::map::{FdArray, MapHash, Step};
+use crate::sys::area::AreaVec;
 use crate::sys::context::{Nest, RunGuard};
 use crate::sys::shared::Shared;
 use crate::sys::user::zeroed;
@@ -162,8 +163,8 @@ struct Guarded {
 /// References by place; an entry of the hash says which is its own. Whoever changes the hash has the
 /// lock.
 struct Places {
-    held: KVVec<Option<Shared<MapObject>>>,
-    free: KVVec<u32>,
+    held: AreaVec<Option<Shared<MapObject>>>,
+    free: AreaVec<u32>,
 }
 
 impl Places {
@@ -196,8 +197,8 @@ impl MapEntries {
     /// `ENOMEM`
     pub(super) fn new(entries: u32, template: Template) -> Result<Self> {
         const FLAGS: kernel::alloc::Flags = GFP_KERNEL_ACCOUNT;
-        let mut held = KVVec::with_capacity(entries as usize, FLAGS | __GFP_NOWARN)?;
-        let mut free = KVVec::with_capacity(entries as usize, FLAGS | __GFP_NOWARN)?;
+        let mut held = AreaVec::with_capacity(entries as usize, FLAGS)?;
+        let mut free = AreaVec::with_capacity(entries as usize, FLAGS)?;
         for place in 0..entries {
             held.push(None, FLAGS)?;
             free.push(place, FLAGS)?;

@@ -8,6 +8,7 @@
 //! period, so objects must go that way when the last reference to them does.
 
 use crate::map::FdArray;
+use crate::sys::area::AreaVec;
 use kernel::prelude::*;
 use kernel::sync::Mutex;
 
@@ -28,7 +29,7 @@ pub(crate) struct Slots<T, X> {
 
 /// What the lock guards.
 struct Table<T, X> {
-    held: KVVec<Option<T>>,
+    held: AreaVec<Option<T>>,
     extra: X,
 }
 
@@ -39,7 +40,7 @@ impl<T: Held, X: Send + Unpin + 'static> Slots<T, X> {
     ///
     /// `ENOMEM`
     pub(crate) fn new(entries: u32, extra: X) -> Result<Pin<KBox<Self>>> {
-        let mut held = KVVec::with_capacity(entries as usize, GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?;
+        let mut held = AreaVec::with_capacity(entries as usize, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..entries {
             held.push(None, GFP_KERNEL_ACCOUNT)?;
         }

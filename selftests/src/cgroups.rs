@@ -16,17 +16,17 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Where the default hierarchy is.
-const ROOT: &str = "/sys/fs/cgroup";
+pub const ROOT: &str = "/sys/fs/cgroup";
 
 /// A cgroup of ours below the root, removed when dropped.
-struct Group {
+pub struct Group {
     path: PathBuf,
     dir: File,
 }
 
 impl Group {
     /// Makes one by its path below the root.
-    fn new(name: &str) -> Result<Group, String> {
+    pub fn new(name: &str) -> Result<Group, String> {
         let path = PathBuf::from(format!("{ROOT}/{name}"));
         fs::create_dir(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         let dir = File::open(&path).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -38,17 +38,17 @@ impl Group {
     }
 
     /// What one of its files says.
-    fn read(&self, file: &str) -> Result<String, String> {
+    pub fn read(&self, file: &str) -> Result<String, String> {
         fs::read_to_string(self.path.join(file)).map_err(|e| format!("{file}: {e}"))
     }
 
     /// Writes one of its files.
-    fn write(&self, file: &str, what: &str) -> Result<(), String> {
+    pub fn write(&self, file: &str, what: &str) -> Result<(), String> {
         fs::write(self.path.join(file), what).map_err(|e| format!("{file}: {e}"))
     }
 
     /// This process goes there, and back to the root when what comes back is dropped.
-    fn enter(&self) -> Result<Inside, String> {
+    pub fn enter(&self) -> Result<Inside, String> {
         self.write("cgroup.procs", "0")?;
         Ok(Inside)
     }
@@ -68,7 +68,8 @@ impl Drop for Group {
     }
 }
 
-struct Inside;
+/// See [`Group::enter`].
+pub struct Inside;
 
 impl Drop for Inside {
     fn drop(&mut self) {

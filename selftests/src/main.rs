@@ -15,6 +15,7 @@ mod btf;
 mod callbacks;
 mod caps;
 mod cgroups;
+mod charges;
 mod cpu;
 mod errno;
 mod events;
@@ -66,6 +67,7 @@ const SUITES: &[Entry] = &[
     ("inner", inner::suite),
     ("events", events::suite),
     ("cgroups", cgroups::suite),
+    ("charges", charges::suite),
     ("ids", ids::suite),
     ("btf", btf::suite),
     ("mapped", mapped::suite),

@@ -22,7 +22,7 @@ mod prog;
 pub use btf::SourceLine;
 pub use errno::{Errno, Result};
 pub use link::Link;
-pub use map::{Map, MapInfo, MapSpec, MapType};
+pub use map::{possible_cpus, Map, MapInfo, MapSpec, MapType};
 pub use prog::{LoadError, Prog, ProgInfo, ProgSpec, ProgType, Slot, TestRun, TestRunResult};
 
 use std::ffi::CString;

@@ -59,7 +59,7 @@ impl MapType {
 }
 
 /// How many CPUs there can ever be: their numbers are 0 and up.
-fn possible_cpus() -> usize {
+pub fn possible_cpus() -> usize {
     let list = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
     let last = list.trim().rsplit(['-', ',']).next();
     last.and_then(|n| n.parse::<usize>().ok())
