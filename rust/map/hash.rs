@@ -271,7 +271,7 @@ impl<V: Values, R: Recency> Hash<V, R> {
     fn update_key<K: Key>(&self, key: K, value: Bytes<'_>, how: Update, which: Cpus) -> Result {
         let locked = self.table.lock(key)?;
         match locked.find_quick(key) {
-            Quick::Found(e) if how != Update::NoExist => {
+            Quick::Found(e) if how != Update::NoExist && self.stays(&locked, e) => {
                 if self.set(e, value, which) {
                     return Ok(());
                 }
@@ -297,17 +297,35 @@ impl<V: Values, R: Recency> Hash<V, R> {
     ) -> Result {
         let old = locked.find(key);
         how.allows(old.is_some())?;
-        if let Some(place) = old {
-            return self.change(&locked, key, value, which, place);
-        }
-        if let Some(e) = self.table.pool.take(locked.guard.cpu()) {
-            return self.add(&locked, key, value, which, e);
+        let cpu = locked.guard.cpu();
+        match old {
+            Some(place) if self.table.pool.has_lists() => {
+                let old = place.elem();
+                if self.stays(&locked, old) && self.set(old, value, which) {
+                    return Ok(());
+                }
+                if let Some(e) = self.table.pool.take(cpu) {
+                    return self.exchange(&locked, key, value, which, place, e);
+                }
+            }
+            Some(place) => return self.change(&locked, key, value, which, place),
+            None => {
+                if let Some(e) = self.table.pool.take(cpu) {
+                    return self.add(&locked, key, value, which, e);
+                }
+            }
         }
         // The element that makes room may be anywhere, and one lock is held at a time.
         drop(locked);
         let e = self.recency.make_room(&self.table)?;
         self.update_with(key, value, how, which, e)
-            .inspect_err(|_| self.free(e))
+    }
+
+    /// Whether the entry in `e` stays there if its value is changed: one with its value in an element
+    /// of another CPU's list goes to this one's, as in-tree.
+    #[inline(always)]
+    fn stays(&self, locked: &Locked<'_>, e: u32) -> bool {
+        !V::IN_ELEMENT || R::WORDS == 0 || self.table.pool.is_own(locked.guard.cpu(), e)
     }
 
     /// Sets the value of the entry in `e` where it is; false when that cannot be done in one go.
@@ -325,7 +343,8 @@ impl<V: Values, R: Recency> Hash<V, R> {
         true
     }
 
-    /// As `update`, with an element that nobody else has.
+    /// As `update`, with an element that nobody else has; it is freed if it is not needed, or that
+    /// fails.
     fn update_with<K: Key>(
         &self,
         key: K,
@@ -334,16 +353,24 @@ impl<V: Values, R: Recency> Hash<V, R> {
         which: Cpus,
         e: u32,
     ) -> Result {
-        let locked = self.table.lock(key)?;
+        let locked = self.table.lock(key).inspect_err(|_| self.free(e))?;
         let old = locked.find(key);
-        how.allows(old.is_some())?;
+        how.allows(old.is_some()).inspect_err(|_| self.free(e))?;
         match old {
-            Some(place) => {
-                self.change(&locked, key, value, which, place)?;
+            None => self.add(&locked, key, value, which, e),
+            Some(place) if self.table.pool.has_lists() => {
+                let old = place.elem();
+                if !self.stays(&locked, old) || !self.set(old, value, which) {
+                    return self.exchange(&locked, key, value, which, place, e);
+                }
                 self.free(e);
                 Ok(())
             }
-            None => self.add(&locked, key, value, which, e),
+            Some(place) => {
+                let changed = self.change(&locked, key, value, which, place);
+                self.free(e);
+                changed
+            }
         }
     }
 
@@ -384,13 +411,50 @@ impl<V: Values, R: Recency> Hash<V, R> {
         let pool = &self.table.pool;
         let cpu = locked.guard.cpu();
         let e = pool.spare(cpu).ok_or(E2BIG)?;
+        self.put_instead(locked, key, value, which, place, e)?;
+        pool.set_spare(cpu, old);
+        Ok(())
+    }
+
+    /// Changes the entry at `place` by element `e`, which nobody else has, and gives the old one back;
+    /// so the entry is of the CPU's list that `e` is of. If that fails, `e` is given back.
+    ///
+    /// # Errors
+    ///
+    /// Those of filling it.
+    #[cold]
+    #[inline(never)]
+    fn exchange<K: Key>(
+        &self,
+        locked: &Locked<'_>,
+        key: K,
+        value: Bytes<'_>,
+        which: Cpus,
+        place: Place,
+        e: u32,
+    ) -> Result {
+        let done = self.put_instead(locked, key, value, which, place, e);
+        self.free(if done.is_ok() { place.elem() } else { e });
+        done
+    }
+
+    /// Puts the entry at `place` with a new value into element `e`.
+    #[inline(always)]
+    fn put_instead<K: Key>(
+        &self,
+        locked: &Locked<'_>,
+        key: K,
+        value: Bytes<'_>,
+        which: Cpus,
+        place: Place,
+        e: u32,
+    ) -> Result {
         locked.fill(key, e)?;
         self.values.init(&self.table, e, value, which);
         self.recency.added(&self.table, e);
         self.recency.used(&self.table, e);
         locked.replace(place, e);
-        self.recency.removed(&self.table, old);
-        pool.set_spare(cpu, old);
+        self.recency.removed(&self.table, place.elem());
         Ok(())
     }
 
@@ -501,5 +565,67 @@ impl<V: Values, R: Recency> Hash<V, R> {
     #[cold]
     fn free(&self, e: u32) {
         self.table.pool.give(cpus::current(), e);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::key::Seed;
+    use super::*;
+    use crate::abi::MapType;
+    use crate::map::model::spec;
+    use crate::map::spec::NO_COMMON_LRU;
+    use core::sync::atomic::AtomicU64;
+
+    /// A key whose bytes change before they are stored.
+    #[derive(Clone, Copy)]
+    struct Fickle(Word);
+
+    impl Key for Fickle {
+        const WHOLE: bool = false;
+
+        fn hash(self, seed: Seed) -> u64 {
+            self.0.hash(seed)
+        }
+
+        fn is_at(self, elems: &[AtomicU64], off: usize) -> bool {
+            self.0.is_at(elems, off)
+        }
+
+        fn store(self, _elems: &[AtomicU64], _off: usize, _seed: Seed, _hash: u64) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn an_update_that_fails_gives_its_element_back_once() {
+        cpus::set_current(0);
+        for (flags, value_size, each) in [(0, 8, 6), (0, 24, 6), (NO_COMMON_LRU, 24, 3)] {
+            let mut s = spec(MapType::LruHash, 8, value_size, each * cpus::ids() as u32);
+            s.flags = flags;
+            let map = Lru::new(&s).unwrap();
+            let bytes = vec![1; value_size as usize];
+            let value = || Bytes::from(&bytes[..]);
+            let key = |k: u64| Word::new(Bytes::from(&k.to_ne_bytes()[..])).unwrap();
+            for k in 0..u64::from(s.max_entries) {
+                let done = map.update_key(key(k), value(), Update::Any, Cpus::Same);
+                assert_eq!(done, Ok(()));
+            }
+            for k in [1000, 0, 1] {
+                for how in [Update::Any, Update::Exist, Update::NoExist] {
+                    let _ = map.update_key(Fickle(key(k)), value(), how, Cpus::Same);
+                }
+            }
+            let pool = &map.table.pool;
+            let mut key = [0; 8];
+            while map.next_key(None, &mut key).is_ok() {
+                assert_eq!(map.delete(Bytes::from(&key[..])), Ok(()));
+            }
+            let all = (0..cpus::ids()).flat_map(|c| std::iter::from_fn(move || pool.take(c)));
+            let mut all: Vec<u32> = all.take(pool.len() + 1).collect();
+            all.sort_unstable();
+            all.dedup();
+            assert_eq!(all.len(), s.max_entries as usize, "{flags} {value_size}");
+        }
     }
 }

@@ -9,6 +9,9 @@
 //!
 //! Each CPU has a spare element besides, beyond the map's entries: replacing an entry uses it and
 //! makes the old element the new spare, so a full map can still be updated.
+//!
+//! A pool with lists gives each possible CPU as many elements for ever: it takes no others, and what
+//! it gives back goes to the CPU whose element it is. Spares are not used then.
 
 use crate::sys::cpus;
 use crate::sys::region::Region;
@@ -22,6 +25,20 @@ struct Local {
     /// Index plus one of the top element in the low half, number of pops in the high half.
     top: AtomicU64,
     spare: AtomicU32,
+    /// With lists: the first of this CPU's elements, how many of them were ever used, and the next
+    /// that is looked at to make room.
+    first: AtomicU32,
+    used: AtomicU32,
+    hand: AtomicU32,
+    /// With lists: the CPU that has the elements of that place, a list's length each.
+    owner: AtomicU32,
+}
+
+/// A CPU's own elements: the first, how many, and a hand that goes round them.
+pub(super) struct List<'a> {
+    pub(super) first: u32,
+    pub(super) len: u32,
+    pub(super) hand: &'a AtomicU32,
 }
 
 /// The elements of a map, by index, and which of them are free.
@@ -33,6 +50,8 @@ pub(super) struct Pool {
     /// The first element that was never used.
     fresh: AtomicU32,
     entries: u32,
+    /// Elements of a CPU's list; 0 if all CPUs have all in common.
+    each: u32,
 }
 
 impl Pool {
@@ -58,7 +77,62 @@ impl Pool {
             links,
             fresh: AtomicU32::new(0),
             entries,
+            each: 0,
         })
+    }
+
+    /// The same with lists: `entries` is a multiple of the number of possible CPUs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::new`].
+    pub(super) fn with_lists(entries: u32, node: Option<u32>) -> Result<Self> {
+        let mut pool = Self::new(entries, node)?;
+        let possible = (0..pool.locals.len()).filter(|c| cpus::is_possible(*c));
+        let count = u32::try_from(possible.clone().count()).map_err(|_| E2BIG)?;
+        pool.each = entries
+            .checked_div(count)
+            .filter(|n| *n != 0)
+            .ok_or(E2BIG)?;
+        let mut first: u32 = 0;
+        for (place, cpu) in pool.locals.iter().zip(possible) {
+            place
+                .owner
+                .store(u32::try_from(cpu).map_err(|_| E2BIG)?, Relaxed);
+            if let Some(local) = pool.locals.get(cpu) {
+                local.first.store(first, Relaxed);
+            }
+            first = first.checked_add(pool.each).ok_or(E2BIG)?;
+        }
+        Ok(pool)
+    }
+
+    /// Whether each CPU has elements of its own.
+    #[inline(always)]
+    pub(super) fn has_lists(&self) -> bool {
+        self.each != 0
+    }
+
+    /// The CPU's own elements, if each has some.
+    pub(super) fn list(&self, cpu: usize) -> Option<List<'_>> {
+        let local = self.locals.get(cpu).filter(|_| self.has_lists())?;
+        Some(List {
+            first: local.first.load(Relaxed),
+            len: self.each,
+            hand: &local.hand,
+        })
+    }
+
+    /// Whether element `e` is the CPU's own, or all have all in common.
+    #[inline(always)]
+    pub(super) fn is_own(&self, cpu: usize, e: u32) -> bool {
+        !self.has_lists() || self.owner(e) == Some(cpu)
+    }
+
+    /// The CPU whose element `e` is.
+    fn owner(&self, e: u32) -> Option<usize> {
+        let place = self.locals.get(e.checked_div(self.each)? as usize)?;
+        Some(place.owner.load(Relaxed) as usize)
     }
 
     /// Number of elements, with the spares.
@@ -84,6 +158,15 @@ impl Pool {
     #[cold]
     #[inline(never)]
     fn take_elsewhere(&self, cpu: usize) -> Option<u32> {
+        if self.has_lists() {
+            let local = self.locals.get(cpu)?;
+            if local.used.load(Relaxed) >= self.each {
+                return None;
+            }
+            let n = local.used.fetch_add(1, Relaxed);
+            // No overflow: all elements have been numbered.
+            return (n < self.each).then(|| local.first.load(Relaxed).wrapping_add(n));
+        }
         // The load keeps the number from wrapping: it passes `entries` by the number of CPUs at
         // most.
         if self.fresh.load(Relaxed) < self.entries {
@@ -107,6 +190,10 @@ impl Pool {
     /// Gives back an element that nobody can find any more.
     #[inline]
     pub(super) fn give(&self, cpu: usize, e: u32) {
+        let cpu = match self.has_lists() {
+            true => self.owner(e).unwrap_or(cpu),
+            false => cpu,
+        };
         let (Some(local), Some(link)) = (self.locals.get(cpu), self.link(e)) else {
             return;
         };
@@ -212,5 +299,26 @@ mod tests {
         let mut all: Vec<u32> = std::iter::from_fn(|| pool.take(0)).collect();
         all.sort_unstable();
         assert_eq!(all, (0..64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn lists_have_the_same_elements_for_ever() {
+        let n = cpus::ids() as u32;
+        let pool = Pool::with_lists(5 * n, None).unwrap();
+        for _ in 0..3 {
+            let mut all = Vec::new();
+            for cpu in 0..cpus::ids() {
+                let list = pool.list(cpu).unwrap();
+                let mut mine: Vec<u32> = std::iter::from_fn(|| pool.take(cpu)).collect();
+                mine.sort_unstable();
+                let whole = list.first..list.first + list.len;
+                assert_eq!(mine, whole.collect::<Vec<_>>());
+                all.extend(mine);
+            }
+            for (i, e) in all.drain(..).enumerate() {
+                pool.give(i % cpus::ids(), e);
+            }
+        }
+        assert!(Pool::new(5, None).unwrap().list(0).is_none());
     }
 }

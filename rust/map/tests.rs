@@ -609,3 +609,95 @@ fn programs_see_another_cpus_value() {
     map.update(&[0; 4], &[0; 8], 0).unwrap();
     assert_eq!(map.prog_lookup_percpu([0u8; 4][..].into(), 0), None);
 }
+
+/// An LRU map of `each` entries for each CPU.
+fn with_lists(ty: MapType, key_size: u32, value_size: u32, each: u32) -> Map {
+    let mut s = spec(ty, key_size, value_size, each * cpus::ids() as u32);
+    s.flags = super::spec::NO_COMMON_LRU;
+    Map::new(&s).unwrap()
+}
+
+#[test]
+fn a_cpu_drops_entries_of_its_own_list_only() {
+    for ty in [MapType::LruHash, MapType::LruPercpuHash] {
+        for (key_size, value_size) in [(8, 8), (8, 24), (20, 8)] {
+            let map = with_lists(ty, key_size, value_size, 5);
+            let value = vec![7; map.user_value_size(0)];
+            let key = |cpu: usize, k: u32| {
+                let k = ((cpu as u32) << 24) | k;
+                k.to_ne_bytes().repeat(5)[..key_size as usize].to_vec()
+            };
+            let mut out = value.clone();
+            let last = cpus::ids() - 1;
+            for cpu in 0..last {
+                cpus::set_current(cpu);
+                for k in 0..5 {
+                    map.update(&key(cpu, k), &value, 1).unwrap();
+                }
+            }
+            cpus::set_current(last);
+            for k in 0..500 {
+                map.update(&key(last, k), &value, 1).unwrap();
+                map.lookup(&key(last, k), &mut out, 0).unwrap();
+            }
+            let there = |cpu, out: &mut [u8]| {
+                let keys = (0..500).filter(|k| map.lookup(&key(cpu, *k), out, 0).is_ok());
+                keys.count()
+            };
+            for cpu in 0..=last {
+                assert_eq!(
+                    there(cpu, &mut out),
+                    5,
+                    "{ty:?} {key_size} {value_size} {cpu}"
+                );
+            }
+            // What is deleted elsewhere makes room where it was made.
+            map.delete(&key(0, 3)).unwrap();
+            map.update(&key(last, 900), &value, 1).unwrap();
+            assert_eq!(there(last, &mut out), 4);
+            cpus::set_current(0);
+            map.update(&key(0, 400), &value, 1).unwrap();
+            assert_eq!(there(0, &mut out), 5);
+        }
+    }
+}
+
+#[test]
+fn an_entry_goes_to_the_list_of_the_cpu_that_replaces_it() {
+    for size in [8, 24] {
+        let map = with_lists(MapType::LruHash, 8, size, 4);
+        let put = |k: u64, v: u8| {
+            let value = vec![v; size as usize];
+            map.update(&k.to_ne_bytes(), &value, 0).unwrap();
+        };
+        let get = |k: u64| {
+            let mut out = vec![0; size as usize];
+            let found = map.lookup(&k.to_ne_bytes(), &mut out, 0);
+            found.ok().map(|()| out[0])
+        };
+        cpus::set_current(0);
+        (0..4).for_each(|k| put(k, 1));
+        cpus::set_current(1);
+        (10..14).for_each(|k| put(k, 1));
+        (0..4).for_each(|k| put(k, 2));
+        assert!((0..4).all(|k| get(k) == Some(2)));
+        assert!((10..14).all(|k| get(k).is_none()));
+        // All of the first CPU's elements are free now.
+        cpus::set_current(0);
+        (20..24).for_each(|k| put(k, 3));
+        assert!((0..4).all(|k| get(k) == Some(2)));
+        assert!((20..24).all(|k| get(k) == Some(3)));
+    }
+}
+
+#[test]
+fn lru_with_lists_below_its_size_is_a_hash() {
+    for (key_size, value_size) in [(4, 8), (8, 24), (20, 5)] {
+        for ty in [MapType::LruHash, MapType::LruPercpuHash] {
+            // Updates of one CPU's value change the CPU.
+            let mut model = Model::new(with_lists(ty, key_size, value_size, 400), 1);
+            model.use_keys(400);
+            model.run(3_000);
+        }
+    }
+}

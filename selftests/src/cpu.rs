@@ -2,7 +2,7 @@
 
 //! The CPUs of the machine, for what differs between them.
 
-/// This thread stays on CPU 0 while this lives.
+/// This thread stays on a CPU while this lives.
 pub struct Stay {
     before: libc::cpu_set_t,
 }
@@ -13,10 +13,19 @@ pub struct Stay {
 ///
 /// What failed.
 pub fn stay() -> Result<Stay, String> {
+    on(0)
+}
+
+/// The same on CPU number `cpu`.
+///
+/// # Errors
+///
+/// What failed: there may be no such CPU.
+pub fn on(cpu: usize) -> Result<Stay, String> {
     // SAFETY: the sets are plain arrays of bits.
     unsafe {
         let (mut before, mut set): (libc::cpu_set_t, libc::cpu_set_t) = std::mem::zeroed();
-        libc::CPU_SET(0, &mut set);
+        libc::CPU_SET(cpu, &mut set);
         if libc::sched_getaffinity(0, size_of_val(&before), &mut before) == 0
             && libc::sched_setaffinity(0, size_of_val(&set), &set) == 0
         {

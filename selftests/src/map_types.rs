@@ -164,6 +164,54 @@ fn operations(both: &Both, spec: &MapSpec) -> Result<(), String> {
     }
 }
 
+/// How many of the keys are there.
+fn there(map: &Map, keys: std::ops::Range<u32>) -> usize {
+    keys.filter(|k| map.lookup(&k.to_ne_bytes()).is_ok())
+        .count()
+}
+
+/// What two CPUs' lists of an LRU map keep.
+fn lists(b: &Bpf, ty: MapType, value_size: u32) -> Result<Vec<usize>, String> {
+    // As many lists as CPUs, of four entries each.
+    let cpus = oxbpf::possible_cpus();
+    let spec = MapSpec {
+        flags: 1 << 1,
+        ..MapSpec::new(ty, 4, value_size, 4 * cpus as u32)
+    };
+    let map = b.map_create(&spec).map_err(|e| format!("map: {e}"))?;
+    let value = vec![1; map.value_bytes()];
+    let put = |keys: std::ops::Range<u32>| {
+        for key in keys {
+            map.update(&key.to_ne_bytes(), &value, 0)
+                .map_err(|e| format!("{key}: {e}"))?;
+        }
+        Ok::<(), String>(())
+    };
+    let mut all = Vec::new();
+    {
+        let _first = crate::cpu::on(0)?;
+        put(0..4)?;
+        all.push(there(&map, 0..4));
+    }
+    {
+        let _second = crate::cpu::on(1)?;
+        // Of which the last fits in any case.
+        put(100..160)?;
+        all.extend([there(&map, 0..4), there(&map, 159..160)]);
+        if ty == MapType::LRU_HASH {
+            // They move to this CPU's list.
+            put(0..4)?;
+            all.extend([there(&map, 0..4), there(&map, 100..160)]);
+        }
+    }
+    if ty == MapType::LRU_HASH {
+        let _first = crate::cpu::on(0)?;
+        put(200..204)?;
+        all.extend([there(&map, 0..4), there(&map, 200..204)]);
+    }
+    Ok(all)
+}
+
 /// The suite.
 pub fn suite(s: &mut Suite) {
     let both = Both::open();
@@ -181,6 +229,18 @@ pub fn suite(s: &mut Suite) {
             .map(drop)
             .map_err(|e| e.to_string())
         });
+    }
+    for (name, ty) in [
+        ("LRU hash", MapType::LRU_HASH),
+        ("LRU percpu hash", MapType::LRU_PERCPU_HASH),
+    ] {
+        for size in [8, 24] {
+            let name = format!("{name}: lists of CPUs, values of {size}");
+            match crate::cpu::on(1) {
+                Ok(_) => s.test(&name, || both.same(|b| lists(b, ty, size))?.map(drop)),
+                Err(_) => s.skip(&name, "there is one CPU"),
+            }
+        }
     }
     for (name, ty) in TYPES {
         s.test(&format!("{name}: descriptions"), || descriptions(&both, ty));

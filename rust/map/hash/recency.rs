@@ -5,10 +5,13 @@
 //! LRU maps keep no lists. Each element has a mark that says whether its entry was used since the
 //! hand last passed it; a new entry begins without one. The hand goes round all elements, takes
 //! marks away, and stops at the first entry without. After a number of marks it takes the next
-//! entry all the same, so an update's time is bounded.
+//! entry all the same, so an update's time is bounded. With `BPF_F_NO_COMMON_LRU` each CPU has
+//! elements of its own and a hand that goes round these only.
 
 use super::table::Table;
+use crate::map::pool::List;
 use crate::map::spec::MapSpec;
+use crate::sys::cpus;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use kernel::prelude::*;
 
@@ -128,14 +131,17 @@ impl Recency for Oldest {
 
     #[inline(never)]
     fn make_room(&self, table: &Table) -> Result<u32> {
-        let len = u32::try_from(table.pool.len()).map_err(|_| E2BIG)?;
+        let all = List {
+            first: 0,
+            len: u32::try_from(table.pool.len()).map_err(|_| E2BIG)?,
+            hand: &self.hand,
+        };
+        // Whoever runs here next has the same list; what one takes, the other does not find.
+        let List { first, len, hand } = table.pool.list(cpus::current()).unwrap_or(all);
         let mut patience = PATIENCE;
         for _ in 0..len.saturating_mul(2) {
-            let e = self
-                .hand
-                .fetch_add(1, Relaxed)
-                .checked_rem(len)
-                .ok_or(ENOMEM)?;
+            let n = hand.fetch_add(1, Relaxed).checked_rem(len);
+            let e = n.and_then(|n| n.checked_add(first)).ok_or(ENOMEM)?;
             let mark = Self::mark(table, e).ok_or(ENOMEM)?;
             match mark.load(Relaxed) {
                 0 => continue,

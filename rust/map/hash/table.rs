@@ -18,7 +18,7 @@ mod each;
 use super::bucket::{tag, Bucket, ONES, TOPS};
 use super::key::{with_key, Key, Seed, Word, INDEX_SHIFT};
 use crate::map::pool::Pool;
-use crate::map::spec::{MapSpec, ZERO_SEED};
+use crate::map::spec::{MapSpec, NO_COMMON_LRU, ZERO_SEED};
 use crate::map::words::{self, words_of};
 use crate::sys::bytes::Bytes;
 use crate::sys::maplock::MapGuard;
@@ -146,7 +146,10 @@ impl Table {
             Seed::random()
         };
         let buckets = Region::new(buckets as usize, spec.node())?;
-        let pool = Pool::new(spec.max_entries, spec.node())?;
+        let pool = match spec.has(NO_COMMON_LRU) {
+            true => Pool::with_lists(spec.max_entries, spec.node())?,
+            false => Pool::new(spec.max_entries, spec.node())?,
+        };
         let words = pool.len().checked_mul(stride).ok_or(ENOMEM)?;
         let elems = Region::new(words, spec.node())?;
         let value_bytes = value_at.wrapping_mul(words::WORD);

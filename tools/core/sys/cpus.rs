@@ -15,6 +15,7 @@ static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static CURRENT: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed) % CPUS);
+    static PINNED: Cell<bool> = const { Cell::new(false) };
     static INSIDE: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
@@ -38,8 +39,9 @@ pub fn node(cpu: usize) -> Option<u32> {
     is_possible(cpu).then_some(0)
 }
 
-/// Makes `cpu` the current one of this thread, for tests.
+/// Makes `cpu` the current one of this thread, which from now on owns no other, for tests.
 pub fn set_current(cpu: usize) {
+    PINNED.set(true);
     CURRENT.set(cpu % CPUS);
 }
 
@@ -51,7 +53,9 @@ pub(super) fn enter() -> Option<usize> {
     let mut cpu = CURRENT.get();
     while OWNED.get(cpu)?.swap(true, Ordering::Acquire) {
         std::thread::yield_now();
-        cpu = (cpu + 1) % CPUS;
+        if !PINNED.get() {
+            cpu = (cpu + 1) % CPUS;
+        }
     }
     INSIDE.set(Some(cpu));
     Some(cpu)
