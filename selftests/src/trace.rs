@@ -521,8 +521,12 @@ fn perf(s: &mut Suite, both: &Both) {
             let link = prog
                 .attach_perf(event.as_raw_fd(), 5)
                 .map_err(text("attach"))?;
-            for _ in 0..5 {
+            // A switch inside of another event's handling is not seen.
+            for _ in 0..5000 {
                 std::thread::sleep(std::time::Duration::from_millis(2));
+                if words(&map)?[0] >= 5 {
+                    break;
+                }
             }
             let seen = words(&map)?;
             let info = info(b, &link, 40, 0);
@@ -548,8 +552,11 @@ fn perf(s: &mut Suite, both: &Both) {
             let link = prog
                 .attach_perf(event.as_raw_fd(), 0)
                 .map_err(text("attach"))?;
-            for _ in 0..5 {
+            for _ in 0..5000 {
                 std::thread::sleep(std::time::Duration::from_millis(2));
+                if words(&map)?[0] != 0 {
+                    break;
+                }
             }
             drop(link);
             let seen = words(&map)?;
