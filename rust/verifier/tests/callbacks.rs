@@ -75,6 +75,23 @@ fn what_a_round_left_is_seen_by_the_next() {
     accepted(&with_loop(48, 0, &[mov(0, 0)], &unbounded));
 }
 
+/// A number that decides something is followed round by round, but not for ever: then it may be any.
+#[test]
+fn after_many_rounds_a_number_may_be_any() {
+    let body = join(&[
+        &[ldx(1, 2, 0), jgt(1, 3999, 4), add(1, 1), stx(2, 1, 0)],
+        &[mov(0, 0), EXIT],
+        &write_at_r1(),
+        &[mov(0, 0), EXIT],
+    ]);
+    accepted(&with_loop(1000, 0, &[mov(0, 0)], &body));
+    refused(
+        &with_loop(3000, 0, &[mov(0, 0)], &body),
+        EINVAL,
+        "math between map_value pointer and register with unbounded min value is not allowed",
+    );
+}
+
 #[test]
 fn what_the_rounds_left_is_seen_behind() {
     let after = join(&[&[ldx(1, 10, -8)], &write_at_r1(), &[mov(0, 0)]]);
