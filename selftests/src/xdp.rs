@@ -168,14 +168,14 @@ fn same(both: &Both, insns: &[Slot], repeat: u32) -> Result<usize, String> {
 fn helper(s: &mut Suite, both: &Both, name: &str, changes: bool, all: &[Vec<Call>]) {
     s.test(&format!("{name}, {} programs", all.len()), || {
         let mut changed = 0;
-        let every = (20 / volume(100)).max(1) as usize;
+        let every = (40 / volume(100)).max(1) as usize;
         for (i, calls) in all.iter().step_by(every).enumerate() {
             // In-tree patches text for more than one, which takes its time.
             let repeat = if i == 1 { 3 } else { 1 };
             changed +=
                 same(both, &program(calls), repeat).map_err(|e| format!("{calls:?}: {e}"))?;
         }
-        if changes && changed == 0 {
+        if changes && changed == 0 && every == 1 {
             return Err("no packet was changed".to_string());
         }
         Ok(())
