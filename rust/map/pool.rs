@@ -114,6 +114,8 @@ impl Pool {
     }
 
     /// The CPU's own elements, if each has some.
+    #[cold]
+    #[inline(never)]
     pub(super) fn list(&self, cpu: usize) -> Option<List<'_>> {
         let local = self.locals.get(cpu).filter(|_| self.has_lists())?;
         Some(List {
@@ -129,7 +131,9 @@ impl Pool {
         !self.has_lists() || self.owner(e) == Some(cpu)
     }
 
-    /// The CPU whose element `e` is.
+    /// The CPU whose element `e` is. Apart: most maps have no lists.
+    #[cold]
+    #[inline(never)]
     fn owner(&self, e: u32) -> Option<usize> {
         let place = self.locals.get(e.checked_div(self.each)? as usize)?;
         Some(place.owner.load(Relaxed) as usize)
@@ -190,10 +194,22 @@ impl Pool {
     /// Gives back an element that nobody can find any more.
     #[inline]
     pub(super) fn give(&self, cpu: usize, e: u32) {
-        let cpu = match self.has_lists() {
-            true => self.owner(e).unwrap_or(cpu),
-            false => cpu,
-        };
+        match self.has_lists() {
+            true => self.give_to_owner(e),
+            false => self.push(cpu, e),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn give_to_owner(&self, e: u32) {
+        if let Some(cpu) = self.owner(e) {
+            self.push(cpu, e);
+        }
+    }
+
+    #[inline(always)]
+    fn push(&self, cpu: usize, e: u32) {
         let (Some(local), Some(link)) = (self.locals.get(cpu), self.link(e)) else {
             return;
         };

@@ -137,7 +137,10 @@ impl Recency for Oldest {
             hand: &self.hand,
         };
         // Whoever runs here next has the same list; what one takes, the other does not find.
-        let List { first, len, hand } = table.pool.list(cpus::current()).unwrap_or(all);
+        let List { first, len, hand } = match table.pool.has_lists() {
+            true => table.pool.list(cpus::current()).unwrap_or(all),
+            false => all,
+        };
         let mut patience = PATIENCE;
         for _ in 0..len.saturating_mul(2) {
             let n = hand.fetch_add(1, Relaxed).checked_rem(len);
