@@ -182,8 +182,8 @@ pub struct Helper {
     pub args: [Arg; 5],
     /// Result.
     pub ret: Ret,
-    /// Only programs with a GPL-compatible license may call it.
-    pub gpl_only: bool,
+    /// Only programs with a GPL-compatible license may call it, but for [`Helper::gpl_only_in`].
+    gpl_only: bool,
     /// Its memory arguments may point into the packet.
     pub pkt_access: bool,
     /// It may move or change the packet, so that what was known of it no longer holds.
@@ -290,6 +290,14 @@ const fn flag(given: &[Flag], wanted: Flag) -> bool {
     false
 }
 
+/// `BPF_FUNC_get_stackid`
+const GET_STACKID: i32 = 27;
+/// `BPF_FUNC_get_func_ip`
+pub const GET_FUNC_IP: i32 = 173;
+/// `BPF_TRACE_KPROBE_MULTI`
+const KPROBE_MULTI: u32 = 42;
+/// `BPF_TRACE_KPROBE_SESSION`
+pub const KPROBE_SESSION: u32 = 56;
 /// `bpf_tail_call`: the one helper that has no body. The engines do it themselves.
 pub const TAIL_CALL: i32 = 12;
 
@@ -470,6 +478,22 @@ pub fn lookup(id: i32, prog: ProgType, caps: Caps) -> Option<&'static Helper> {
         .get(row)
         // Unit tests ask about the others, too.
         .filter(|row| (row.body || cfg!(test)) && row.types.contains(prog) && caps.has(row.cap))
+}
+
+impl Helper {
+    /// Whether only programs with a GPL-compatible license may call it, of those of type `prog` and
+    /// for that attach type. Programs on many kprobes may ask for the function's address whatever their
+    /// license, and those of counters for a stack's number.
+    pub fn gpl_only_in(&self, prog: ProgType, attach_type: u32) -> bool {
+        self.gpl_only
+            && match prog {
+                ProgType::Kprobe => {
+                    self.id != GET_FUNC_IP || !matches!(attach_type, KPROBE_MULTI | KPROBE_SESSION)
+                }
+                ProgType::PerfEvent => self.id != GET_STACKID,
+                _ => true,
+            }
+    }
 }
 
 /// How many arguments helper number `id` takes: 5 at most, which is also the answer for a number

@@ -4,7 +4,7 @@
 
 use super::arg::{always_there, Call, ARGS};
 use crate::abi::{MapType, ProgType, MAX_FRAMES};
-use crate::helper::{self, Helper, Ret, SPIN_UNLOCK, TAIL_CALL};
+use crate::helper::{self, Helper, Ret, GET_FUNC_IP, KPROBE_SESSION, SPIN_UNLOCK, TAIL_CALL};
 use crate::isa::Reg;
 use crate::verifier::domain::scalar::Scalar;
 use crate::verifier::error::refuse;
@@ -19,16 +19,8 @@ const CALLER_SAVED: [Reg; 6] = [Reg::R0, Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg
 const MAP_LOOKUP_ELEM: i32 = 1;
 /// `BPF_CGROUP_INET_EGRESS`
 const CGROUP_INET_EGRESS: u32 = 1;
-/// `BPF_TRACE_KPROBE_MULTI`
-const KPROBE_MULTI: u32 = 42;
-/// `BPF_TRACE_KPROBE_SESSION`
-const KPROBE_SESSION: u32 = 56;
 /// `BPF_TRACE_UPROBE_SESSION`
 const UPROBE_SESSION: u32 = 57;
-/// `BPF_FUNC_get_func_ip`
-const GET_FUNC_IP: i32 = 173;
-/// `bpf_get_stackid`
-const GET_STACKID: i32 = 27;
 /// Greatest error number.
 const MAX_ERRNO: i64 = 4095;
 
@@ -58,7 +50,8 @@ impl Verifier<'_> {
                 None => refuse!(self.log, EINVAL, "invalid func unknown#{}", id),
             };
         };
-        if row.gpl_only && !self.options.gpl && !self.free_here(row) {
+        let o = self.options;
+        if !o.gpl && row.gpl_only_in(o.prog_type, o.attach_type) {
             return refuse!(
                 self.log,
                 EINVAL,
@@ -145,19 +138,6 @@ impl Verifier<'_> {
         self.forget_packet()?;
         self.set(Reg::R0, Val::unknown());
         self.exit()
-    }
-
-    /// Programs on many kprobes may ask for the function's address whatever their license, and
-    /// those of counters for a stack's number.
-    fn free_here(&self, row: &Helper) -> bool {
-        match self.options.prog_type {
-            ProgType::Kprobe => {
-                row.id == GET_FUNC_IP
-                    && matches!(self.options.attach_type, KPROBE_MULTI | KPROBE_SESSION)
-            }
-            ProgType::PerfEvent => row.id == GET_STACKID,
-            _ => false,
-        }
     }
 
     fn returned(&mut self, row: &Helper, call: &Call) -> Result<Val> {
