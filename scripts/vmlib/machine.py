@@ -39,6 +39,13 @@ def have_kvm():
     return os.access("/dev/kvm", os.R_OK | os.W_OK)
 
 
+def listens(path):
+    """Whether somebody accepts connections at a socket of that name."""
+    accepts = "00010000"
+    with open("/proc/net/unix", encoding="utf-8", errors="replace") as f:
+        return any(words[-1] == path and words[3] == accepts for words in map(str.split, f))
+
+
 class Machine:
     """One boot of the guest."""
 
@@ -125,9 +132,9 @@ class Machine:
         self.children.append(child)
 
     def wait_for(self, path):
-        """Waits for a socket that a helper process makes."""
-        deadline = time.monotonic() + 20
-        while not os.path.exists(path):
+        """Waits until a helper process listens at a socket: it is there before that."""
+        deadline = time.monotonic() + 60
+        while not listens(path):
             if self.children[-1].poll() is not None or time.monotonic() > deadline:
                 with open(os.path.join(self.dir, "qemu.log"), encoding="utf-8", errors="replace") as f:
                     raise Hung("cannot start the virtual machine: " + f.read().strip())
