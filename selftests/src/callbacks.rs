@@ -4,10 +4,10 @@
 
 use crate::both::Both;
 use crate::btf::blobs::{made, Blob};
-use crate::cpu::stay;
 use crate::insn::{add, call, exit, ld_map, mov, mov_reg, raw};
 use crate::ktap::Suite;
 use oxbpf::attr::Attr;
+use oxbpf::cpu::stay;
 use oxbpf::{cmd, Bpf, Map, MapSpec, MapType, Slot};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -4,11 +4,11 @@
 //! of the stack, against the kernel's own bpf(2).
 
 use crate::both::Both;
-use crate::cpu::stay;
 use crate::insn::{add, call, exit, ld_imm64, ld_map, mov, mov_reg, raw};
 use crate::ktap::Suite;
 use crate::trace;
 use oxbpf::attr::Attr;
+use oxbpf::cpu::stay;
 use oxbpf::link::TRACE_KPROBE_MULTI;
 use oxbpf::{cmd, Bpf, Link, Map, MapSpec, MapType, Prog, ProgSpec, ProgType, Slot, TestRun};
 use std::fmt::Write;

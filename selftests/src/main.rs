@@ -16,7 +16,6 @@ mod callbacks;
 mod caps;
 mod cgroups;
 mod charges;
-mod cpu;
 mod errno;
 mod events;
 mod faults;

@@ -189,12 +189,12 @@ fn lists(b: &Bpf, ty: MapType, value_size: u32) -> Result<Vec<usize>, String> {
     };
     let mut all = Vec::new();
     {
-        let _first = crate::cpu::on(0)?;
+        let _first = oxbpf::cpu::on(0)?;
         put(0..4)?;
         all.push(there(&map, 0..4));
     }
     {
-        let _second = crate::cpu::on(1)?;
+        let _second = oxbpf::cpu::on(1)?;
         // Of which the last fits in any case.
         put(100..160)?;
         all.extend([there(&map, 0..4), there(&map, 159..160)]);
@@ -205,7 +205,7 @@ fn lists(b: &Bpf, ty: MapType, value_size: u32) -> Result<Vec<usize>, String> {
         }
     }
     if ty == MapType::LRU_HASH {
-        let _first = crate::cpu::on(0)?;
+        let _first = oxbpf::cpu::on(0)?;
         put(200..204)?;
         all.extend([there(&map, 0..4), there(&map, 200..204)]);
     }
@@ -236,7 +236,7 @@ pub fn suite(s: &mut Suite) {
     ] {
         for size in [8, 24] {
             let name = format!("{name}: lists of CPUs, values of {size}");
-            match crate::cpu::on(1) {
+            match oxbpf::cpu::on(1) {
                 Ok(_) => s.test(&name, || both.same(|b| lists(b, ty, size))?.map(drop)),
                 Err(_) => s.skip(&name, "there is one CPU"),
             }

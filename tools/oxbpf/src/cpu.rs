@@ -16,6 +16,17 @@ pub fn stay() -> Result<Stay, String> {
     on(0)
 }
 
+/// The same on the CPU where it is now.
+///
+/// # Errors
+///
+/// What failed.
+pub fn here() -> Result<Stay, String> {
+    // SAFETY: no requirements.
+    let cpu = unsafe { libc::sched_getcpu() };
+    on(usize::try_from(cpu).map_err(|_| "on no CPU")?)
+}
+
 /// The same on CPU number `cpu`.
 ///
 /// # Errors
