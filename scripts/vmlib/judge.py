@@ -137,7 +137,7 @@ class Ktap:
                 self.skipped += 1
         seen = self.passed + self.failed + self.skipped
         if is_ktap and plan is None:
-            self.fail("no plan (1..N): it may have ended early")
+            self.fail(f"no plan (1..N): it ended early ({describe_status(status)})")
         elif plan is not None and seen != plan:
             self.fail(f"planned {plan} results, printed {seen}")
         if status != 0 and not self.failures and not (not is_ktap and status == 4):

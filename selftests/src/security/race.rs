@@ -7,6 +7,7 @@ use crate::insn::{exit, mov, raw};
 use crate::ktap::{volume, Suite};
 use crate::maps::Random;
 use crate::objects::Objects;
+use crate::shape::{self, Kind};
 use oxbpf::attr::{Attr, SIZE};
 use oxbpf::{cmd, Bpf, Errno, MapSpec, MapType, ProgSpec, ProgType, Slot};
 use std::os::fd::{AsFd, AsRawFd};
@@ -142,12 +143,20 @@ fn attrs(b: &Bpf) -> Result<(), String> {
         let size = attr.bytes().len();
         let shared = words(attr.bytes());
         let right: Vec<u64> = shared.iter().map(|w| w.load(Ordering::Relaxed)).collect();
+        // Where the kernel writes to stays as it is: it may copy the attr byte by byte, and half of an
+        // address with half of NULL is an address of this process too.
+        let written = |at: usize| {
+            let out = |&(byte, kind): &shape::Field| kind == Kind::Out && byte / 8 == at;
+            shape::fields(command).iter().any(out)
+        };
         let turn = AtomicU64::new(1);
         against(
             || {
                 let mut r = Random(turn.fetch_add(1, Ordering::Relaxed));
                 let at = r.below(shared.len() as u64) as usize;
-                // never another address: this process must not be written to anywhere
+                if written(at) {
+                    return;
+                }
                 let address = right[at] > 1 << 40;
                 let value = match r.below(4) {
                     _ if address => 0,
@@ -163,8 +172,8 @@ fn attrs(b: &Bpf) -> Result<(), String> {
             },
             || {
                 for _ in 0..volume(20_000) {
-                    // SAFETY: the addresses inside are right or NULL. Sizes may be larger than
-                    // `log` and `buffer` are, but those are larger than all that can be written
+                    // SAFETY: the addresses to write to are right. Sizes may be larger than `log`
+                    // and `buffer` are, but those are larger than all that can be written
                     // there: the log of 65 instructions, a value, or what is known of an object.
                     let made = unsafe { b.call_raw(command, shared.as_ptr() as u64, size) };
                     if let (Ok(fd), cmd::PROG_LOAD | cmd::MAP_CREATE) = (made, command) {
