@@ -291,6 +291,20 @@ impl Val {
         }
     }
 
+    /// The pointer and the map, if it is certainly one into a map's value.
+    pub(crate) fn map_value(&self) -> Option<(&Ptr, u16)> {
+        match self {
+            Val::Ptr(p) => match p.base {
+                Base::MapValue {
+                    map,
+                    or_null: false,
+                } => Some((p, map)),
+                _ => None,
+            },
+            Val::Scalar(_) | Val::NotInit => None,
+        }
+    }
+
     /// The number zero.
     pub(crate) fn is_zero(&self) -> bool {
         self.num().is_some_and(Num::is_zero)

@@ -229,15 +229,8 @@ impl Verifier<'_> {
 
     /// A string that ends within a map's value, and that nobody can change.
     fn check_const_str(&mut self, v: &Val, r: Reg) -> Result {
-        let (p, map) = match v {
-            Val::Ptr(p) => match p.base {
-                Base::MapValue {
-                    map,
-                    or_null: false,
-                } => (p, map),
-                _ => return self.wrong_type(v, r, "map_value"),
-            },
-            Val::Scalar(_) | Val::NotInit => return self.wrong_type(v, r, "map_value"),
+        let Some((p, map)) = v.map_value() else {
+            return self.wrong_type(v, r, "map_value");
         };
         let facts = self.map(map)?;
         if !facts.frozen {

@@ -14,21 +14,14 @@ use crate::isa::Reg;
 use crate::verifier::error::refuse;
 use crate::verifier::explore::Verifier;
 use crate::verifier::state::refs::Lock;
-use crate::verifier::state::reg::{Base, Val};
+use crate::verifier::state::reg::Val;
 use kernel::prelude::*;
 
 impl Verifier<'_> {
     /// `v` is the address of a lock; the helper takes it, or gives it back.
     pub(super) fn check_lock(&mut self, row: &Helper, v: &Val, r: Reg) -> Result {
-        let (p, map) = match v {
-            Val::Ptr(p) => match p.base {
-                Base::MapValue {
-                    map,
-                    or_null: false,
-                } => (p, map),
-                _ => return self.wrong_type(v, r, "map_value, ptr_"),
-            },
-            Val::Scalar(_) | Val::NotInit => return self.wrong_type(v, r, "map_value, ptr_"),
+        let Some((p, map)) = v.map_value() else {
+            return self.wrong_type(v, r, "map_value, ptr_");
         };
         let Some(off) = p.const_offset() else {
             return refuse!(
