@@ -5,13 +5,13 @@
 
 use crate::both::Both;
 use crate::events::{load, run};
+use crate::fd_array;
 use crate::insn::{call, exit, ld_imm64, ld_map, mov_reg};
 use crate::ktap::Suite;
-use oxbpf::attr::Attr;
-use oxbpf::{cmd, Bpf, Map, MapSpec, MapType, Prog, ProgSpec, ProgType};
+use oxbpf::{Bpf, Map, MapSpec, MapType, Prog, ProgSpec, ProgType};
 use std::fmt::Write;
 use std::fs::{self, File};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -89,23 +89,6 @@ fn put(map: &Map, index: u32, fd: i32) -> Result<(), String> {
 
 /// Commands on elements.
 fn elements(b: &Bpf) -> Result<String, String> {
-    let mut out = String::new();
-    let mut note = |what: &str, answer: String| {
-        let _ = writeln!(out, "{what}: {answer}");
-    };
-    for (key, value, entries) in [(4, 4, 4), (8, 4, 4), (4, 8, 4), (4, 0, 4), (4, 4, 0)] {
-        for bit in 0..33 {
-            // Nodes and tokens have tests of their own.
-            if matches!(bit, 2 | 16) {
-                continue;
-            }
-            let spec = MapSpec {
-                flags: 1u32.checked_shl(bit).unwrap_or(0),
-                ..MapSpec::new(MapType::CGROUP_ARRAY, key, value, entries)
-            };
-            note("create", format!("{bit} {:?}", b.map_create(&spec).err()));
-        }
-    }
     let map = array(b, 4)?;
     let group = Group::new("oxbpf-elements")?;
     let gone = Group::new("oxbpf-gone")?;
@@ -113,47 +96,14 @@ fn elements(b: &Bpf) -> Result<String, String> {
     let root = File::open(ROOT).map_err(|e| e.to_string())?;
     let file = File::open(group.path.join("cgroup.procs")).map_err(|e| e.to_string())?;
     let other = File::open("/proc").map_err(|e| e.to_string())?;
-    let null = File::open("/dev/null").map_err(|e| e.to_string())?;
-    let key = |k: u32| k.to_ne_bytes();
-    for k in [0, 3, 4, u32::MAX] {
-        note("delete", format!("{:?}", map.delete(&key(k))));
-        note("lookup", format!("{:?}", map.lookup(&key(k))));
-        note("take", format!("{:?}", map.take(&key(k))));
-        for (what, fd) in [
-            ("group", group.fd()),
-            ("root", root.as_raw_fd()),
-            ("gone", gone.fd()),
-            ("file", file.as_raw_fd()),
-            ("directory", other.as_raw_fd()),
-            ("null", null.as_raw_fd()),
-            ("map", map.as_fd().as_raw_fd()),
-            ("-1", -1),
-        ] {
-            for flags in [0, 1, 2, 4] {
-                let done = map.update(&key(k), &fd.to_ne_bytes(), flags);
-                note("update", format!("{k} {what} {flags} {done:?}"));
-            }
-        }
-        note("lookup", format!("{:?}", map.lookup(&key(k))));
-        note("next", format!("{:?}", map.next_key(Some(&key(k)))));
-        note("delete", format!("{:?}", map.delete(&key(k))));
-        note("delete", format!("{:?}", map.delete(&key(k))));
-    }
-    for number in [
-        cmd::MAP_LOOKUP_BATCH,
-        cmd::MAP_UPDATE_BATCH,
-        cmd::MAP_DELETE_BATCH,
-        cmd::MAP_LOOKUP_AND_DELETE_BATCH,
-    ] {
-        let mut a = Attr::new(56);
-        a.u32(32, 1).u32(36, map.as_fd().as_raw_fd() as u32);
-        note("batch", format!("{:?}", b.call(number, a.bytes())));
-    }
-    let mut frozen = map.as_fd().as_raw_fd().to_ne_bytes();
-    let done = b.call(cmd::MAP_FREEZE, &mut frozen);
-    note("freeze", format!("{done:?}"));
-    note("update", format!("{:?}", put(&map, 0, group.fd())));
-    Ok(out)
+    let fds = [
+        ("group", group.fd()),
+        ("root", root.as_raw_fd()),
+        ("gone", gone.fd()),
+        ("file", file.as_raw_fd()),
+        ("directory", other.as_raw_fd()),
+    ];
+    Ok(fd_array::creation(b, MapType::CGROUP_ARRAY) + &fd_array::commands(b, &map, &fds)?)
 }
 
 /// `current_task_under_cgroup`

@@ -4,6 +4,7 @@
 //! of the stack, against the kernel's own bpf(2).
 
 use crate::both::Both;
+use crate::fd_array;
 use crate::insn::{add, call, exit, ld_imm64, ld_map, mov, mov_reg, raw};
 use crate::ktap::Suite;
 use crate::trace;
@@ -13,7 +14,7 @@ use oxbpf::link::TRACE_KPROBE_MULTI;
 use oxbpf::{cmd, Bpf, Link, Map, MapSpec, MapType, Prog, ProgSpec, ProgType, Slot, TestRun};
 use std::fmt::Write;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -186,68 +187,16 @@ fn writer(b: &Bpf, ty: ProgType, map: &Map, flags: u64, size: i32) -> Result<Pro
 
 /// Commands on elements.
 fn elements(b: &Bpf) -> Result<String, String> {
-    let mut out = String::new();
-    let mut note = |what: &str, answer: String| {
-        let _ = writeln!(out, "{what}: {answer}");
-    };
-    for (key, value, entries) in [(4, 4, 4), (8, 4, 4), (4, 8, 4), (4, 0, 4), (4, 4, 0)] {
-        for bit in 0..33 {
-            // Nodes and tokens have tests of their own.
-            if matches!(bit, 2 | 16) {
-                continue;
-            }
-            let spec = MapSpec {
-                flags: 1u32.checked_shl(bit).unwrap_or(0),
-                ..MapSpec::new(MapType::PERF_EVENT_ARRAY, key, value, entries)
-            };
-            note("create", format!("{bit} {:?}", b.map_create(&spec).err()));
-        }
-    }
     let map = events_map(b, 0)?;
     let event = Event::open(BPF_OUTPUT, -1, 0, false)?;
     let other = Event::open(CPU_CLOCK, 0, -1, false)?;
     let inherited = Event::open(CPU_CLOCK, 0, -1, true)?;
-    let null = File::open("/dev/null").map_err(|e| e.to_string())?;
-    let key = |k: u32| k.to_ne_bytes();
-    for k in [0, 3, 4, u32::MAX] {
-        note("delete", format!("{:?}", map.delete(&key(k))));
-        note("lookup", format!("{:?}", map.lookup(&key(k))));
-        note("take", format!("{:?}", map.take(&key(k))));
-        let fds = [
-            event.number(),
-            other.number(),
-            inherited.number(),
-            null.as_raw_fd(),
-            map.as_fd().as_raw_fd(),
-            -1,
-        ];
-        for fd in fds {
-            for flags in [0, 1, 2, 4] {
-                let done = map.update(&key(k), &fd.to_ne_bytes(), flags);
-                note("update", format!("{k} {flags} {done:?}"));
-            }
-        }
-        note("lookup", format!("{:?}", map.lookup(&key(k))));
-        note("next", format!("{:?}", map.next_key(Some(&key(k)))));
-        note("delete", format!("{:?}", map.delete(&key(k))));
-        note("delete", format!("{:?}", map.delete(&key(k))));
-    }
-    for number in [
-        cmd::MAP_LOOKUP_BATCH,
-        cmd::MAP_UPDATE_BATCH,
-        cmd::MAP_DELETE_BATCH,
-    ] {
-        let mut a = Attr::new(56);
-        a.u32(32, 1).u32(36, map.as_fd().as_raw_fd() as u32);
-        note("batch", format!("{:?}", b.call(number, a.bytes())));
-    }
-    let mut frozen = map.as_fd().as_raw_fd().to_ne_bytes();
-    note(
-        "freeze",
-        format!("{:?}", b.call(cmd::MAP_FREEZE, &mut frozen)),
-    );
-    note("update", format!("{:?}", put(&map, 0, event.number())));
-    Ok(out)
+    let fds = [
+        ("event", event.number()),
+        ("clock", other.number()),
+        ("inherited", inherited.number()),
+    ];
+    Ok(fd_array::creation(b, MapType::PERF_EVENT_ARRAY) + &fd_array::commands(b, &map, &fds)?)
 }
 
 /// Records of packets' programs.

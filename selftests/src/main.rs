@@ -19,6 +19,7 @@ mod charges;
 mod errno;
 mod events;
 mod faults;
+mod fd_array;
 mod fds;
 mod fib;
 mod fixtures;
