@@ -174,15 +174,20 @@ fn bytes() -> Vec<Slot> {
     insns
 }
 
-/// Returns what `perf_event_output` of that many bytes does.
-fn writer(b: &Bpf, ty: ProgType, map: &Map, flags: u64, size: i32) -> Result<Prog, String> {
-    let mut insns = vec![mov_reg(6, 1)];
-    insns.extend(bytes());
+/// `perf_event_output` of that many such bytes, with the context in R6.
+fn put_out(map: &Map, flags: u64, size: i32) -> Vec<Slot> {
+    let mut insns = bytes();
     insns.push(mov_reg(1, 6));
     insns.extend(ld_map(2, map));
     insns.extend(ld_imm64(3, flags));
-    insns.extend([mov_reg(4, 10), add(4, -32), mov(5, size), call(25), exit()]);
-    load(b, ty, &insns)
+    insns.extend([mov_reg(4, 10), add(4, -32), mov(5, size), call(25)]);
+    insns
+}
+
+/// Returns what it does.
+fn writer(b: &Bpf, ty: ProgType, map: &Map, flags: u64, size: i32) -> Result<Prog, String> {
+    let parts = [vec![mov_reg(6, 1)], put_out(map, flags, size), vec![exit()]];
+    load(b, ty, &parts.concat())
 }
 
 /// Commands on elements.
@@ -403,12 +408,7 @@ fn probed(b: &Bpf, at: At) -> Result<String, String> {
     let map = events_map(b, 0)?;
     let event = Event::open(BPF_OUTPUT, -1, 0, false)?;
     put(&map, 0, event.number()).map_err(|e| format!("put: {e}"))?;
-    let mut before = bytes();
-    before.push(mov_reg(1, 6));
-    before.extend(ld_map(2, &map));
-    before.extend(ld_imm64(3, CURRENT_CPU));
-    before.extend([mov_reg(4, 10), add(4, -32), mov(5, 24), call(25)]);
-    let prog = probe(b, at.prog_type(), &before)?;
+    let prog = probe(b, at.prog_type(), &put_out(&map, CURRENT_CPU, 24))?;
     let link = at.attach(&prog)?;
     at.hit();
     at.hit();
