@@ -2,6 +2,8 @@
 
 //! Tests of maps from the outside.
 
+mod tables;
+
 use super::model::{spec, Model, Rng};
 use super::*;
 use kernel::alloc::fail;
@@ -30,7 +32,7 @@ fn array_is_its_model() {
 
 #[test]
 fn making_fails_cleanly_wherever_memory_ends() {
-    for s in good() {
+    for s in good().chain(tables::good()) {
         let mut points = 0;
         loop {
             fail::after(Some(points));
