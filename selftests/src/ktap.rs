@@ -12,6 +12,12 @@ pub fn volume(count: u64) -> u64 {
     (count.saturating_mul(percent) / 100).max(1)
 }
 
+/// How many seconds to go on with what takes a while: `OXBPF_SECONDS`, or else 3.
+pub fn seconds() -> u64 {
+    let given = std::env::var("OXBPF_SECONDS").ok();
+    given.and_then(|s| s.parse().ok()).unwrap_or(3)
+}
+
 /// The running list of tests.
 pub struct Suite {
     /// Stands before each test's name.

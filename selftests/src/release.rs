@@ -14,7 +14,7 @@
 //! `OXBPF_SECONDS` says how long the second takes (3).
 
 use crate::insn::{add, call, exit, ld_imm64, ld_map, mov, mov_reg, raw};
-use crate::ktap::Suite;
+use crate::ktap::{seconds, Suite};
 use crate::mapped::Mapping;
 use oxbpf::{Bpf, Map, MapSpec, MapType, Prog, ProgSpec, ProgType, Slot, TestRun};
 use std::os::fd::{AsFd, AsRawFd};
@@ -37,11 +37,6 @@ const PAGE: usize = 4096;
 /// What user space and a held program tell each other, in bytes of a mapped value.
 const STARTED: usize = 0;
 const STOP: usize = 4;
-
-fn seconds() -> u64 {
-    let given = std::env::var("OXBPF_SECONDS").ok();
-    given.and_then(|s| s.parse().ok()).unwrap_or(3)
-}
 
 fn load(bpf: &Bpf, insns: &[Slot]) -> Result<Prog, String> {
     let spec = ProgSpec::new(ProgType::SCHED_CLS, insns);
