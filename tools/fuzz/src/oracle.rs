@@ -232,6 +232,22 @@ pub fn check_native(fixture: &Fixture, expected: u64) -> Result<bool, String> {
     Ok(true)
 }
 
+/// Whether the verifier has been at the instruction in slot `at` on any path, of a program that it accepts.
+pub fn reaches(fixture: &Fixture, at: usize) -> bool {
+    let insns = fixture.with_fds(|map| map as i32);
+    let mut record = Record::default();
+    let mut env = HostEnv::new(&fixture.maps);
+    let watched = verify_watched(
+        &insns,
+        &options(fixture),
+        &mut env,
+        &mut Log::none(),
+        &mut record,
+    );
+    // A program that is too large for that may have been anywhere.
+    watched.is_err() || record.states.get(at).is_some_and(|s| !s.is_empty())
+}
+
 /// What the verifier says of all paths.
 pub fn verifier_log(fixture: &Fixture) -> String {
     let insns = fixture.with_fds(|map| map as i32);
