@@ -123,6 +123,11 @@ pub trait Memory {
         Err(Fault::NoPacket)
     }
 
+    /// Waits until all before it is done ([`Insn::Nospec`]). Nothing on the host, where nobody
+    /// speculates on what a program must not see.
+    #[inline]
+    fn barrier(&mut self) {}
+
     /// Called before the instruction at `slot` runs, with `R0` to `R10`. For tests.
     #[inline(always)]
     fn step(&mut self, slot: u32, regs: &[u64; 11]) {
@@ -224,9 +229,17 @@ pub fn run_part<M: Memory>(
     ctx: u64,
     budget: Option<u64>,
 ) -> Result<End, Fault> {
+    // On either side, so that the wrong one is not run either.
     match budget {
-        None => go::<M, false>(code, mem, ctx, 0),
-        Some(budget) => go::<M, true>(code, mem, ctx, budget),
+        None if code.barriers => {
+            mem.barrier();
+            go::<M, false, true>(code, mem, ctx, 0)
+        }
+        None => {
+            mem.barrier();
+            go::<M, false, false>(code, mem, ctx, 0)
+        }
+        Some(budget) => go::<M, true, true>(code, mem, ctx, budget),
     }
 }
 
@@ -247,7 +260,10 @@ fn subprog(code: &Code, slot: u32) -> Option<&Subprog> {
 }
 
 /// [`run`], counting instructions if `COUNT`.
-fn go<M: Memory, const COUNT: bool>(
+///
+/// If `FENCE`, each access waits until all before it is done: what instruction this is, on which width,
+/// with what operands are branches here, which a processor may take wrongly.
+fn go<M: Memory, const COUNT: bool, const FENCE: bool>(
     code: &Code,
     mem: &mut M,
     ctx: u64,
@@ -316,6 +332,9 @@ fn go<M: Memory, const COUNT: bool>(
                 src,
                 off,
             } => {
+                if FENCE {
+                    mem.barrier();
+                }
                 let value = mem.load(regs.addr(src, off), size, may_fault(pc))?;
                 let value = if sx {
                     alu::sign_extend(size, value)
@@ -330,6 +349,9 @@ fn go<M: Memory, const COUNT: bool>(
                 off,
                 src,
             } => {
+                if FENCE {
+                    mem.barrier();
+                }
                 let value = alu::zero_extend(size, regs.src(Width::W64, src));
                 mem.store(regs.addr(dst, off), size, value)?;
             }
@@ -341,6 +363,9 @@ fn go<M: Memory, const COUNT: bool>(
                 off,
                 src,
             } => {
+                if FENCE {
+                    mem.barrier();
+                }
                 let operand = alu::zero_extend(size, regs.get(src));
                 let r0 = alu::zero_extend(size, regs.get(Reg::R0));
                 let old = mem.atomic(op, regs.addr(dst, off), size, operand, r0)?;
@@ -356,6 +381,9 @@ fn go<M: Memory, const COUNT: bool>(
                 src,
                 off,
             } => {
+                if FENCE {
+                    mem.barrier();
+                }
                 let value = mem.load_acquire(regs.addr(src, off), size, may_fault(pc))?;
                 regs.set(dst, value);
             }
@@ -365,6 +393,9 @@ fn go<M: Memory, const COUNT: bool>(
                 off,
                 src,
             } => {
+                if FENCE {
+                    mem.barrier();
+                }
                 let value = alu::zero_extend(size, regs.get(src));
                 mem.store_release(regs.addr(dst, off), size, value)?;
             }
@@ -390,10 +421,16 @@ fn go<M: Memory, const COUNT: bool>(
                     return Err(Fault::Insn(pc));
                 }
                 if mem.tail_call(regs.get(Reg::R2), regs.get(Reg::R3) as u32)? {
+                    if FENCE {
+                        mem.barrier();
+                    }
                     return Ok(End::TailCall(regs.get(Reg::R1)));
                 }
             }
             Insn::Call { helper } => {
+                if FENCE {
+                    mem.barrier();
+                }
                 let args = [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5].map(|r| regs.get(r));
                 let value = mem.call(helper, args)?;
                 regs.set(Reg::R0, value);
@@ -415,6 +452,9 @@ fn go<M: Memory, const COUNT: bool>(
                 next = target;
             }
             Insn::LdAbs { .. } | Insn::LdInd { .. } | Insn::Exit => {
+                if FENCE {
+                    mem.barrier();
+                }
                 // A load from the packet returns too, with 0, when it is out of the packet.
                 let result = match *insn {
                     Insn::LdAbs { size, imm } => mem.packet(regs.get(Reg::R6), imm, size)?.ok_or(0),
@@ -440,6 +480,7 @@ fn go<M: Memory, const COUNT: bool>(
                     }
                 }
             }
+            Insn::Nospec => mem.barrier(),
             Insn::CallKfunc { .. } => return Err(Fault::Insn(pc)),
         }
         pc = next;

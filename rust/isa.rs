@@ -473,4 +473,7 @@ pub enum Insn {
     },
     /// Returns from the subprogram or ends the program.
     Exit,
+    /// Nothing behind it begins before all that is ahead of it is done (`ST|NOSPEC`): put in by the
+    /// verifier against speculative execution, never decoded.
+    Nospec,
 }

@@ -35,6 +35,8 @@ pub struct Fact {
     pub may_fault: bool,
     /// Division and remainder: the divisor is never zero.
     pub nonzero: bool,
+    /// Memory accesses: the address is in the program's stack on some path.
+    pub stack: bool,
 }
 
 /// A program that the engines can run: instructions, subprograms, facts.
@@ -51,4 +53,7 @@ pub struct Code {
     pub facts: KVVec<Fact>,
     /// Bytes of stack of the deepest call chain, at most 512.
     pub stack_depth: u16,
+    /// There are barriers against speculation ([`Insn::Nospec`]). Who makes branches of his own out of an
+    /// instruction has one put behind it, but for tail calls, where he puts it himself.
+    pub barriers: bool,
 }

@@ -278,6 +278,7 @@ impl fmt::Display for Line<'_> {
             Insn::CallSub { target } => write!(f, "call {}", self.pc(target)),
             Insn::CallKfunc { id, .. } => write!(f, "call kernel-function#{id}"),
             Insn::Exit => f.write_str("exit"),
+            Insn::Nospec => f.write_str("nospec"),
         }
     }
 }

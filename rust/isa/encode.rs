@@ -128,6 +128,7 @@ pub fn opcode(insn: &Insn) -> u8 {
         } => op::jmp_class(*width) | op::cond_code(*cond) | source(src),
         Insn::Call { .. } | Insn::CallSub { .. } | Insn::CallKfunc { .. } => op::JMP | op::CALL,
         Insn::Exit => op::JMP | op::EXIT,
+        Insn::Nospec => op::ST | op::NOSPEC,
     }
 }
 
@@ -190,6 +191,6 @@ fn encode_one(at: u32, insn: &Insn) -> Result<RawInsn> {
         Insn::Call { helper } => RawInsn::new(code, 0, 0, 0, helper),
         Insn::CallSub { target } => RawInsn::new(code, 0, op::PSEUDO_CALL, 0, distance(at, target)),
         Insn::CallKfunc { id, off } => RawInsn::new(code, 0, op::PSEUDO_KFUNC, off, id),
-        Insn::Exit => RawInsn::new(code, 0, 0, 0, 0),
+        Insn::Exit | Insn::Nospec => RawInsn::new(code, 0, 0, 0, 0),
     })
 }

@@ -60,6 +60,8 @@ pub const MEM: u8 = 0x60;
 pub const MEMSX: u8 = 0x80;
 /// Mode: atomic.
 pub const ATOMIC: u8 = 0xc0;
+/// Mode (`ST` only): no memory, a barrier against speculation; put in by the verifier.
+pub const NOSPEC: u8 = 0xc0;
 
 /// Size bits of a load or store.
 pub const SIZE_MASK: u8 = 0x18;

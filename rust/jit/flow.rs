@@ -177,7 +177,9 @@ fn effects(insn: &Insn) -> Effects {
             RegSet::one(Reg::R6).or(RegSet::one(src)),
             RegSet::CALLER_SAVED,
         ),
-        Insn::Hole | Insn::Ja { .. } | Insn::MayGoto { .. } => other(RegSet::NONE, RegSet::NONE),
+        Insn::Hole | Insn::Ja { .. } | Insn::MayGoto { .. } | Insn::Nospec => {
+            other(RegSet::NONE, RegSet::NONE)
+        }
         Insn::Jmp { dst, src, .. } => other(RegSet::one(dst).or(src_set(src)), RegSet::NONE),
         Insn::Call { helper } => other(
             RegSet::args(crate::helper::arg_count(helper)),
@@ -329,6 +331,7 @@ impl Flow {
                 | Insn::Swap { .. }
                 | Insn::LdImm64 { .. }
                 | Insn::Hole
+                | Insn::Nospec
                 | Insn::Load { .. }
                 | Insn::Store { .. }
                 | Insn::LoadAcquire { .. }

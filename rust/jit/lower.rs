@@ -252,6 +252,7 @@ impl Lower<'_> {
             Insn::Swap { kind, size, dst } => self.swap(kind, size, dst),
             Insn::LdImm64 { dst, imm } => self.ld_imm64(dst, imm),
             Insn::Hole => Ok(()),
+            Insn::Nospec => self.put(enc::lfence()),
             Insn::Load {
                 size,
                 sx,

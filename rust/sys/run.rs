@@ -210,6 +210,13 @@ impl<O: Outside> Memory for KernelMemory<'_, O> {
         Ok(helper(a, b, c, d, e))
     }
 
+    #[inline]
+    fn barrier(&mut self) {
+        // SAFETY: the instruction changes nothing; memory is not said to be left alone, so that the
+        // compiler moves no access over it.
+        unsafe { core::arch::asm!("lfence", options(nostack, preserves_flags)) }
+    }
+
     fn tail_call(&mut self, map: u64, index: u32) -> Result<bool, Fault> {
         // SAFETY: only verified programs come here, and the verifier proved that this is the
         // address of one of the program's maps, which live while it runs.

@@ -184,7 +184,9 @@ impl Verifier<'_> {
             | Base::PacketEnd => Target::Plain,
         };
         let mut mixed = false;
+        let stack = matches!(ptr.base, Base::Stack { .. });
         self.learn(|l| {
+            l.stack |= stack;
             mixed = l.target.is_some_and(|t| t != target);
             l.target = Some(target);
         });

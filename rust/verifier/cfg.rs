@@ -54,7 +54,8 @@ pub(crate) fn next(insn: &Insn, at: u32) -> Next {
         | Insn::LdInd { .. }
         | Insn::Call { .. }
         | Insn::CallSub { .. }
-        | Insn::CallKfunc { .. } => Next {
+        | Insn::CallKfunc { .. }
+        | Insn::Nospec => Next {
             fall: Some(fall),
             jump: None,
         },

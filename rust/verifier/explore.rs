@@ -17,6 +17,7 @@ use super::state::refs::Refs;
 use super::state::reg::{Base, Num, Ptr, Val, FOUND_IN};
 use super::state::{Pool, State};
 use super::subprog::Subprogs;
+use super::transfer::Mask;
 use super::watch::Watcher;
 use super::{Env, MapFacts, Options, Program};
 use crate::abi::COMPLEXITY_LIMIT_INSNS;
@@ -100,6 +101,10 @@ pub(crate) struct Learnt {
     pub(crate) nonzero: Agreed<()>,
     /// It writes to the packet.
     pub(crate) writes_packet: bool,
+    /// It accesses the stack on some path.
+    pub(crate) stack: bool,
+    /// What in-tree's masks would be for a sum of registers, by loaders without CAP_PERFMON.
+    pub(crate) mask: Option<Mask>,
 }
 
 /// A branch that waits to be followed.
@@ -181,6 +186,8 @@ pub(crate) struct Verifier<'a> {
     pub(crate) insn_width: u64,
     /// The source line that was logged last.
     pub(crate) shown_line: Option<usize>,
+    /// A number that is not constant was added to a pointer where in-tree needs masks.
+    pub(crate) masked: bool,
     /// See [`super::watch`].
     pub(crate) watcher: Option<&'a mut dyn Watcher>,
     pending: KVec<Pending>,
@@ -236,6 +243,7 @@ impl<'a> Verifier<'a> {
             insn_end: 0,
             insn_width: 0,
             shown_line: None,
+            masked: false,
             watcher: None,
             pending: KVec::new(),
             last_id: 0,
@@ -451,7 +459,7 @@ impl<'a> Verifier<'a> {
             } => self.mov_sx(width, from, dst, src),
             Insn::Swap { kind, size, dst } => self.swap(kind, size, dst),
             Insn::LdImm64 { dst, imm } => self.ld_imm64(dst, imm),
-            Insn::Hole => Err(EFAULT),
+            Insn::Hole | Insn::Nospec => Err(EFAULT),
             Insn::Load {
                 size,
                 sx,

@@ -14,6 +14,7 @@ use crate::isa::{AluOp, Cond, Imm64, Insn, Reg, Size, Src, Width};
 use kernel::prelude::*;
 
 mod calls;
+mod nospec;
 
 pub(crate) use calls::loop_stack;
 
@@ -129,12 +130,21 @@ pub(crate) fn rewrite(
             out.moved.add_start(s.start, start)?;
         }
     }
-    if let Some(w) = watcher {
-        w.moved(&out.moved.slots);
-    }
     out.retarget()?;
     check(&out.code)?;
-    Ok((out.code, out.moved))
+    let Output {
+        mut code,
+        mut moved,
+        ..
+    } = out;
+    if !options.allow_ptr_leaks {
+        nospec::add(&mut code, &mut moved)?;
+        check(&code)?;
+    }
+    if let Some(w) = watcher {
+        w.moved(&moved.slots);
+    }
+    Ok((code, moved))
 }
 
 /// The helpers that take the address of a subprogram become calls of it, so any number does for the
@@ -190,6 +200,7 @@ impl<'a> Output<'a> {
             key: learnt.key.get(),
             may_fault: false,
             nonzero: learnt.nonzero.get().is_some(),
+            stack: learnt.stack,
         };
         // The first instruction behind this one that stays.
         let next = || (at.wrapping_add(1)..end).find(|a| seen(*a));
@@ -276,6 +287,7 @@ impl<'a> Output<'a> {
             | Insn::LdInd { .. }
             | Insn::Call { .. }
             | Insn::CallKfunc { .. }
+            | Insn::Nospec
             | Insn::Exit => self.push(*insn, fact)?,
         }
         Ok(())

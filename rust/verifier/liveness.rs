@@ -164,7 +164,7 @@ fn use_def(insn: &Insn, options: &Options) -> (u16, u16) {
         Insn::Call { helper } => (helper_args(*helper, options), CALLER_SAVED),
         Insn::CallSub { .. } | Insn::CallKfunc { .. } => (ARGS, CALLER_SAVED),
         Insn::Exit => (bit(Reg::R0), 0),
-        Insn::Hole | Insn::Ja { .. } | Insn::MayGoto { .. } => (0, 0),
+        Insn::Hole | Insn::Ja { .. } | Insn::MayGoto { .. } | Insn::Nospec => (0, 0),
     }
 }
 
@@ -377,9 +377,12 @@ impl Forward<'_> {
                 Self::clobber(places);
                 Effect::None
             }
-            Insn::Hole | Insn::Ja { .. } | Insn::MayGoto { .. } | Insn::Jmp { .. } | Insn::Exit => {
-                Effect::None
-            }
+            Insn::Hole
+            | Insn::Ja { .. }
+            | Insn::MayGoto { .. }
+            | Insn::Jmp { .. }
+            | Insn::Nospec
+            | Insn::Exit => Effect::None,
         }
     }
 

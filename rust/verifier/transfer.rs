@@ -9,8 +9,10 @@ mod call;
 mod callback;
 mod imm;
 mod lock;
+mod mask;
 mod memory;
 mod packet;
 mod pointer;
 
+pub(crate) use mask::Mask;
 pub(crate) use pointer::MAX_VAR_OFF;

@@ -3,8 +3,9 @@
 //! Who may do what: commands by callers without root's capabilities.
 
 use crate::both::{no_fd, Both};
-use crate::insn::{exit, mov};
+use crate::insn::{exit, mov, raw};
 use crate::ktap::Suite;
+use oxbpf::caps::OnlyBpf;
 use oxbpf::{Bpf, Errno, MapSpec, MapType, ProgSpec, ProgType};
 use std::fs;
 
@@ -116,4 +117,37 @@ pub fn suite(s: &mut Suite) {
         }
     }
     let _ = fs::write(SYSCTL, before.trim());
+    s.test("barriers for who has no CAP_PERFMON", || {
+        both.same(|b| load_jump(b, false).map(|_| ()))??;
+        match (load_jump(&both.ours, false)?, load_jump(&both.ours, true)?) {
+            // On both sides of the jump.
+            (2, 0) => Ok(()),
+            other => Err(format!("barriers without and with it: {other:?}")),
+        }
+    });
+}
+
+/// Loads a program with a jump, with or without CAP_PERFMON; the number of its barriers.
+fn load_jump(b: &Bpf, perfmon: bool) -> Result<usize, String> {
+    /// `ST|NOSPEC`
+    const NOSPEC: u8 = 0xc2;
+
+    let insns = [
+        // r2 = *(u32 *)(r1 + 0); r0 = 0; if r2 == 0 goto +1
+        raw(0x61, 2, 1, 0, 0),
+        mov(0, 0),
+        raw(0x15, 2, 0, 1, 0),
+        mov(0, 1),
+        exit(),
+    ];
+    let prog = {
+        let _reduced = match perfmon {
+            true => None,
+            false => Some(OnlyBpf::new().ok_or("capabilities cannot be laid down")?),
+        };
+        let spec = ProgSpec::new(ProgType::SOCKET_FILTER, &insns);
+        b.prog_load(&spec).map_err(|e| e.to_string())?
+    };
+    let info = prog.info().map_err(|e| e.to_string())?;
+    Ok(info.xlated.chunks(8).filter(|i| i[0] == NOSPEC).count())
 }

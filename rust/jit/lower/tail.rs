@@ -140,6 +140,10 @@ impl Lower<'_> {
         self.put(enc::rm_r(&inst::TEST_RM_R, Width::W64, rax, rax))?;
         self.out.buf.jcc(Cc::E, out)?;
         self.count(out)?;
+        if self.code.barriers {
+            // Were an index out of bounds, what is in rax would be no program.
+            self.put(enc::lfence())?;
+        }
         self.frame.leave(&mut self.out.buf)?;
         jump_rax(&mut self.out.buf, self.target)
     }

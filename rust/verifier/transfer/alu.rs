@@ -2,6 +2,7 @@
 
 //! Arithmetic on numbers, moves, and byte swaps.
 
+use super::mask::Operands;
 use crate::isa::{AluOp, Reg, Size, Src, SwapKind, Width};
 use crate::verifier::domain::scalar::Scalar;
 use crate::verifier::error::refuse;
@@ -47,6 +48,9 @@ impl Verifier<'_> {
                 if matches!(op, AluOp::Div | AluOp::Sdiv | AluOp::Mod | AluOp::Smod) {
                     self.learn_divisor(width, &y);
                 }
+                if let Src::Reg(_) = src {
+                    self.mask_numbers(op, dst)?;
+                }
                 let same = src == Src::Reg(dst);
                 let mut v = if same && matches!(op, AluOp::Sub | AluOp::Xor) {
                     Scalar::constant(0)
@@ -64,12 +68,20 @@ impl Verifier<'_> {
             }
             (Val::Ptr(p), Val::Scalar(n)) => {
                 self.mark(&b)?;
-                let v = self.ptr_math(op, width, dst, &p, &n, true)?;
+                let order = match src {
+                    Src::Reg(r) => Operands::PointerFirst(r),
+                    Src::Imm(_) => Operands::Immediate,
+                };
+                let v = self.ptr_math(op, width, dst, &p, &n, order)?;
                 self.set(dst, v);
             }
             (Val::Scalar(n), Val::Ptr(p)) => {
+                let Src::Reg(r) = src else {
+                    return Err(EFAULT);
+                };
                 self.mark(&a)?;
-                let v = self.ptr_math(op, width, dst, &p, &n, false)?;
+                let order = Operands::NumberFirst(r);
+                let v = self.ptr_math(op, width, dst, &p, &n, order)?;
                 self.set(dst, v);
             }
             (Val::Ptr(_), Val::Ptr(_)) => {

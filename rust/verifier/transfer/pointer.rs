@@ -3,6 +3,8 @@
 //! Arithmetic on pointers: `pointer + number` and `pointer - number` in 64 bits.
 
 use super::alu::sign;
+use super::mask::Operands;
+use crate::abi::MAX_STACK;
 use crate::isa::{AluOp, Reg, Width};
 use crate::verifier::domain::scalar::Scalar;
 use crate::verifier::error::refuse;
@@ -14,7 +16,7 @@ use kernel::prelude::*;
 pub(crate) const MAX_VAR_OFF: i64 = 1 << 29;
 
 impl Verifier<'_> {
-    /// The result of `ptr op n` (`ptr_first`) or `n op ptr`, to be put in `dst`.
+    /// The result of `ptr op n` or `n op ptr`, as `src` says, to be put in `dst`.
     ///
     /// The caller has marked `n`: the pointer's offset decides accesses.
     pub(super) fn ptr_math(
@@ -24,7 +26,7 @@ impl Verifier<'_> {
         dst: Reg,
         ptr: &Ptr,
         n: &Num,
-        ptr_first: bool,
+        src: Operands,
     ) -> Result<Val> {
         let r = dst.index();
         if width == Width::W32 {
@@ -72,16 +74,7 @@ impl Verifier<'_> {
         }
         self.check_addend(name, known, &n.v)?;
         self.check_sum(name, ptr)?;
-        if !self.options.allow_ptr_leaks && known.is_none() {
-            // In-tree lets who may not see pointers do this under masks that hold back
-            // speculation; there are none here.
-            return refuse!(
-                self.log,
-                EACCES,
-                "R{} has pointer with unsupported alu operation, prohibited for !root",
-                r
-            );
-        }
+        let window = self.mask_window(op, dst, ptr, n, src)?;
         let mut new = *ptr;
         match op {
             AluOp::Add => match known {
@@ -89,7 +82,7 @@ impl Verifier<'_> {
                 None => new.var = Scalar::alu(AluOp::Add, Width::W64, &ptr.var, &n.v),
             },
             AluOp::Sub => {
-                if !ptr_first {
+                if let Operands::NumberFirst(_) = src {
                     return refuse!(
                         self.log,
                         EACCES,
@@ -159,7 +152,10 @@ impl Verifier<'_> {
         }
         self.check_sum(name, &new)?;
         if !self.options.allow_ptr_leaks {
-            self.check_unprivileged(r, &new)?;
+            self.check_unprivileged(dst, &new)?;
+        }
+        if let Some(window) = window {
+            self.mask(op, dst, &new, window)?;
         }
         Ok(Val::Ptr(new))
     }
@@ -219,19 +215,31 @@ impl Verifier<'_> {
     }
 
     /// Who may not see pointers may not have them point out of bounds either.
-    fn check_unprivileged(&mut self, r: usize, ptr: &Ptr) -> Result {
-        let off = ptr.const_offset().unwrap_or(0);
+    fn check_unprivileged(&mut self, dst: Reg, ptr: &Ptr) -> Result {
+        let r = dst.index();
         match ptr.base {
-            Base::Stack { .. } if off >= 0 || off < -i64::from(crate::abi::MAX_STACK) => refuse!(
-                self.log,
-                EACCES,
-                "R{} stack pointer arithmetic goes out of range, prohibited for !root; off={}",
-                r,
-                off
-            ),
+            Base::Stack { .. } => match ptr.const_offset() {
+                None => refuse!(
+                    self.log,
+                    EACCES,
+                    "R{} variable stack access prohibited for !root, var_off={} off={}",
+                    r,
+                    ptr.offset().tnum(),
+                    ptr.fixed
+                ),
+                Some(off) if off >= 0 || off < -i64::from(MAX_STACK) => refuse!(
+                    self.log,
+                    EACCES,
+                    "R{} stack pointer arithmetic goes out of range, prohibited for !root; off={}",
+                    r,
+                    off
+                ),
+                Some(_) => Ok(()),
+            },
             Base::MapValue { map, .. } => {
                 let size = i64::from(self.map(map)?.value_size);
-                if off < 0 || off >= size {
+                let inside = self.check_region(ptr, dst, 0, 1, size, false, "map value");
+                if inside.is_err() {
                     return refuse!(
                         self.log,
                         EACCES,

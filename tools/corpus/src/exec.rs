@@ -75,6 +75,7 @@ fn fixture(t: &Test, prog_type: ProgType) -> Option<Fixture> {
         prog_type,
         license: "GPL".to_owned(),
         flags: u32::from(t.flags & ours::F_LOAD_WITH_STRICT_ALIGNMENT != 0),
+        perfmon: true,
         insns: t.insns.clone(),
         relocs,
         maps,

@@ -123,6 +123,7 @@ pub fn program(seed: u64) -> Fixture {
         prog_type: ty,
         license: "GPL".to_string(),
         flags: if gen.rng.one_in(3) { 8 } else { 0 },
+        perfmon: true,
         insns: gen.insns,
         relocs: gen.relocs,
         maps: gen.maps,

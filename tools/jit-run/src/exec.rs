@@ -244,6 +244,11 @@ fn place_all(
 }
 
 impl Placed {
+    /// The machine code.
+    pub fn code(&self) -> &[u8] {
+        self.image.bytes()
+    }
+
     /// Address where others go on in this program by a tail call.
     pub fn tail_entry(&self) -> u64 {
         let stub = self.entry - self.image.entry() as usize;

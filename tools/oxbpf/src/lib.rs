@@ -14,6 +14,7 @@
 
 pub mod attr;
 mod btf;
+pub mod caps;
 pub mod cpu;
 mod errno;
 pub mod link;
