@@ -281,7 +281,6 @@ pub struct Image {
     entry: u32,
     tail_entry: u32,
     sites: KVec<TailSite>,
-    slots: KVVec<u32>,
     subprogs: KVec<u32>,
     stack: u32,
 }
@@ -312,9 +311,10 @@ impl Image {
         &self.sites
     }
 
-    /// Offset of each slot's code. Slots without code have the offset of what follows.
-    pub fn slots(&self) -> &[u32] {
-        &self.slots
+    /// Offset of a slot's code, if there is such a slot. Slots without code have the offset of what
+    /// follows.
+    pub fn slot(&self, slot: u32) -> Option<u32> {
+        self.layout.slot(slot)
     }
 
     /// Offset of each subprogram's entry.
@@ -396,14 +396,10 @@ pub fn emit(code: &Code, target: &Target<'_>) -> Result<Image, Failure> {
         entry: 0,
         tail_entry: layout.offset(tail_entry),
         sites: KVec::with_capacity(sites.len(), GFP_KERNEL)?,
-        slots: KVVec::with_capacity(code.insns.len(), GFP_KERNEL)?,
         subprogs: KVec::with_capacity(entries.len(), GFP_KERNEL)?,
         layout,
         stack,
     };
-    for offset in image.layout.slots() {
-        image.slots.push(offset, GFP_KERNEL)?;
-    }
     for site in sites {
         let site = lower::site(site, &image.layout);
         image.sites.push(site, GFP_KERNEL)?;
@@ -412,10 +408,8 @@ pub fn emit(code: &Code, target: &Target<'_>) -> Result<Image, Failure> {
         let entry = image.layout.offset(*pos);
         image.subprogs.push(entry, GFP_KERNEL)?;
         // The first slot's code includes the prologue.
-        let first = usize::try_from(sub.start).ok();
-        if let Some(slot) = first.and_then(|at| image.slots.get_mut(at)) {
-            *slot = if i == 0 { image.tail_entry } else { entry };
-        }
+        let first = if i == 0 { tail_entry } else { *pos };
+        image.layout.set_slot(sub.start, first);
     }
     Ok(image)
 }

@@ -69,14 +69,8 @@ impl RegSet {
 pub(crate) struct Slot {
     /// Registers whose value is used at the slot or later.
     pub(crate) live_in: RegSet,
-    /// What its instruction reads and writes, as [`Flow::effects`] has it.
-    uses: RegSet,
-    defs: RegSet,
-    /// It does nothing but write `defs`.
-    pure_value: bool,
-    /// Control may go on at the next slot, and at this one, if it is not the slot itself.
-    falls: bool,
-    jumps: u32,
+    /// Registers whose value is used later, on any way out of the slot.
+    pub(crate) live_out: RegSet,
     /// Some path reaches it.
     pub(crate) reached: bool,
     /// It is the target of a jump, or starts a subprogram.
@@ -94,8 +88,6 @@ pub(crate) struct Summary {
     pub(crate) writes: RegSet,
     /// It calls something.
     pub(crate) calls: bool,
-    /// Some jump goes backwards.
-    loops: bool,
     /// Callers contain it instead of calling it.
     pub(crate) inline: bool,
 }
@@ -118,6 +110,8 @@ struct Effects {
     defs: RegSet,
     /// Does nothing but write `defs`.
     pure_value: bool,
+    /// Calls something.
+    calls: bool,
 }
 
 fn src_set(src: Src) -> RegSet {
@@ -133,11 +127,19 @@ fn effects(insn: &Insn) -> Effects {
         uses,
         defs: RegSet::one(dst),
         pure_value: true,
+        calls: false,
     };
     let other = |uses: RegSet, defs: RegSet| Effects {
         uses,
         defs,
         pure_value: false,
+        calls: false,
+    };
+    let call = |uses: RegSet| Effects {
+        uses,
+        defs: RegSet::CALLER_SAVED,
+        pure_value: false,
+        calls: true,
     };
     match *insn {
         Insn::Alu { dst, src, .. } => value(RegSet::one(dst).or(src_set(src)), dst),
@@ -172,22 +174,14 @@ fn effects(insn: &Insn) -> Effects {
                 ),
             }
         }
-        Insn::LdAbs { .. } => other(RegSet::one(Reg::R6), RegSet::CALLER_SAVED),
-        Insn::LdInd { src, .. } => other(
-            RegSet::one(Reg::R6).or(RegSet::one(src)),
-            RegSet::CALLER_SAVED,
-        ),
+        Insn::LdAbs { .. } => call(RegSet::one(Reg::R6)),
+        Insn::LdInd { src, .. } => call(RegSet::one(Reg::R6).or(RegSet::one(src))),
         Insn::Hole | Insn::Ja { .. } | Insn::MayGoto { .. } | Insn::Nospec => {
             other(RegSet::NONE, RegSet::NONE)
         }
         Insn::Jmp { dst, src, .. } => other(RegSet::one(dst).or(src_set(src)), RegSet::NONE),
-        Insn::Call { helper } => other(
-            RegSet::args(crate::helper::arg_count(helper)),
-            RegSet::CALLER_SAVED,
-        ),
-        Insn::CallSub { .. } | Insn::CallKfunc { .. } => {
-            other(RegSet::args(5), RegSet::CALLER_SAVED)
-        }
+        Insn::Call { helper } => call(RegSet::args(crate::helper::arg_count(helper))),
+        Insn::CallSub { .. } | Insn::CallKfunc { .. } => call(RegSet::args(5)),
         Insn::Exit => other(RegSet::one(Reg::R0), RegSet::NONE),
     }
 }
@@ -243,8 +237,8 @@ impl Flow {
             if sub.start >= sub.end || sub.end > n {
                 return Err(refuse(Some(sub.start), Why::Malformed));
             }
-            let mut summary = flow.reach(code, sub, &mut work)?;
-            flow.liveness(sub, summary.loops);
+            let loops = flow.reach(code, sub, &mut work)?;
+            let mut summary = flow.liveness(code, sub, loops);
             summary.inline = i != 0 && flow.can_inline(code, sub);
             if let Some(slot) = flow.subs.get_mut(i) {
                 *slot = summary;
@@ -258,9 +252,9 @@ impl Flow {
         self.slots.get(index(slot)).copied().unwrap_or_default()
     }
 
-    /// Registers that the instruction at a reached slot reads.
-    pub(crate) fn uses(&self, slot: u32) -> RegSet {
-        self.slot(slot).uses
+    /// Registers that an instruction of the program reads.
+    pub(crate) fn uses(&self, insn: &Insn) -> RegSet {
+        self.effects(insn).uses
     }
 
     /// The effects of an instruction of the program, with what is known of the subprogram that it
@@ -274,19 +268,6 @@ impl Flow {
             }
         }
         eff
-    }
-
-    /// Registers that are live after the instruction at `slot`, on any way out of it.
-    pub(crate) fn live_out(&self, slot: u32) -> RegSet {
-        let from = self.slot(slot);
-        let mut live = RegSet::NONE;
-        if from.falls {
-            live = self.slot(slot.wrapping_add(1)).live_in;
-        }
-        if from.jumps != slot {
-            live = live.or(self.slot(from.jumps).live_in);
-        }
-        live
     }
 
     /// The summary of subprogram `i`.
@@ -354,87 +335,68 @@ impl Flow {
         self.slots.get_mut(index(slot))
     }
 
-    /// Finds the slots of `sub` that some path reaches, and what their instructions do.
+    /// Finds the slots of `sub` that some path reaches; does some jump go backwards?
     fn reach(
         &mut self,
         code: &Code,
         sub: &Subprog,
         work: &mut KVVec<u32>,
-    ) -> Result<Summary, Failure> {
-        let mut sum = Summary::default();
+    ) -> Result<bool, Failure> {
+        let mut loops = false;
         work.clear();
         if let Some(s) = self.slot_mut(sub.start) {
-            (s.reached, s.leader) = (true, true);
+            s.leader = true;
         }
         // In order first: that leaves out only what nothing but jumps backwards lead to.
+        let mut falls = true;
         for at in sub.start..sub.end {
-            if self.slot(at).reached {
-                self.visit(code, sub, at, at, &mut sum, work)?;
-            }
+            let slot = self.slot_mut(at).ok_or(refuse(Some(at), Why::Malformed))?;
+            slot.reached |= falls;
+            falls = slot.reached && self.visit(code, sub, at, at, &mut loops, work)?;
         }
         while let Some(at) = work.pop() {
-            self.visit(code, sub, at, u32::MAX, &mut sum, work)?;
+            // A call may be the last instruction when it never returns.
+            let behind = at.wrapping_add(1);
+            if self.visit(code, sub, at, u32::MAX, &mut loops, work)? && behind < sub.end {
+                self.lead(behind, u32::MAX, work)?;
+            }
         }
-        Ok(sum)
+        Ok(loops)
     }
 
-    /// Notes what the instruction at `at` does. Where control goes from there is reached, and put on
-    /// `work` when it was not before, unless it is behind `ahead`.
+    /// Says whether control goes on behind the instruction at `at`. Where else it goes is reached, and
+    /// put on `work` when it was not before, unless it is behind `ahead`.
     fn visit(
         &mut self,
         code: &Code,
         sub: &Subprog,
         at: u32,
         ahead: u32,
-        sum: &mut Summary,
+        loops: &mut bool,
         work: &mut KVVec<u32>,
-    ) -> Done {
+    ) -> Result<bool, Failure> {
         let insn = insn_at(code, at).ok_or(refuse(Some(at), Why::Malformed))?;
-        let Effects {
-            uses,
-            defs,
-            pure_value,
-        } = self.effects(insn);
-        let next = next(insn);
-        // A call may be the last instruction when it never returns.
-        let behind = at.wrapping_add(1);
-        let falls = next.falls && behind < sub.end;
-        let jumps = next.jumps.unwrap_or(at);
-        if let Some(s) = self.slot_mut(at) {
-            (s.uses, s.defs, s.pure_value) = (uses, defs, pure_value);
-            (s.falls, s.jumps) = (falls, jumps);
-        }
-        sum.writes = sum.writes.or(defs);
-        match *insn {
-            Insn::Call { .. }
-            | Insn::CallSub { .. }
-            | Insn::CallKfunc { .. }
-            | Insn::LdAbs { .. }
-            | Insn::LdInd { .. } => sum.calls = true,
-            Insn::LdImm64 {
-                imm: Imm64::Func(start),
-                ..
-            } => {
-                if let Some(s) = self.slot_mut(start) {
-                    s.taken = true;
-                }
+        if let Insn::LdImm64 {
+            imm: Imm64::Func(start),
+            ..
+        } = *insn
+        {
+            if let Some(s) = self.slot_mut(start) {
+                s.taken = true;
             }
-            _ => {}
         }
-        if falls {
-            self.lead(behind, ahead, work)?;
-        }
-        if next.jumps.is_some() {
-            if jumps < sub.start || jumps >= sub.end {
+        let next = next(insn);
+        if let Some(to) = next.jumps {
+            if to < sub.start || to >= sub.end {
                 return Err(refuse(Some(at), Why::Malformed));
             }
-            sum.loops |= jumps <= at;
-            if let Some(s) = self.slot_mut(jumps) {
+            *loops |= to <= at;
+            if let Some(s) = self.slot_mut(to) {
                 s.leader = true;
             }
-            self.lead(jumps, ahead, work)?;
+            self.lead(to, ahead, work)?;
         }
-        Ok(())
+        Ok(next.falls)
     }
 
     fn lead(&mut self, to: u32, ahead: u32, work: &mut KVVec<u32>) -> Done {
@@ -449,32 +411,36 @@ impl Flow {
         Ok(())
     }
 
-    /// Backwards over the slots: once without loops, else until nothing changes.
-    fn liveness(&mut self, sub: &Subprog, loops: bool) {
+    /// Backwards over the slots: once without loops, else until nothing changes. Sums up what the
+    /// reached instructions do.
+    fn liveness(&mut self, code: &Code, sub: &Subprog, loops: bool) -> Summary {
+        let mut sum = Summary::default();
         loop {
             let mut changed = false;
             let mut behind = RegSet::NONE;
             for at in (sub.start..sub.end).rev() {
-                let slot = self.slot(at);
+                let (Some(insn), slot) = (insn_at(code, at), self.slot(at)) else {
+                    continue;
+                };
                 if !slot.reached {
                     continue;
                 }
-                let mut live = RegSet::NONE;
-                if slot.falls {
-                    live = behind;
+                let next = next(insn);
+                let mut live = if next.falls { behind } else { RegSet::NONE };
+                if let Some(to) = next.jumps {
+                    live = live.or(self.slot(to).live_in);
                 }
-                if slot.jumps != at {
-                    live = live.or(self.slot(slot.jumps).live_in);
-                }
+                let live_out = live;
+                let eff = self.effects(insn);
+                sum.writes = sum.writes.or(eff.defs);
+                sum.calls |= eff.calls;
                 // What computes a dead value needs nothing.
-                if !(slot.pure_value && live.and(slot.defs).is_empty()) {
-                    live = live.without(slot.defs).or(slot.uses);
+                if !(eff.pure_value && live.and(eff.defs).is_empty()) {
+                    live = live.without(eff.defs).or(eff.uses);
                 }
-                if live != slot.live_in {
-                    changed = true;
-                    if let Some(s) = self.slot_mut(at) {
-                        s.live_in = live;
-                    }
+                changed |= live != slot.live_in;
+                if let Some(s) = self.slot_mut(at) {
+                    (s.live_in, s.live_out) = (live, live_out);
                 }
                 behind = live;
             }
@@ -482,7 +448,7 @@ impl Flow {
                 if let Some(s) = self.slot_mut(sub.start) {
                     s.done = true;
                 }
-                return;
+                return sum;
             }
         }
     }

@@ -189,14 +189,14 @@ impl Lower<'_> {
                 self.live = info.live_in;
                 self.sync(info.live_in, false)?;
             }
-            self.st = State::new();
+            self.st.forget();
             self.reached = info.reached;
         }
         self.out.buf.begin_slot()?;
         if self.reached && info.reached && self.fused.is_none_or(|last| at > last) {
-            let insn = *insn_at(self.code, at).ok_or(refuse(Some(at), Why::Malformed))?;
-            self.live = self.flow.live_out(at);
-            self.insn(&insn)?;
+            let insn = insn_at(self.code, at).ok_or(refuse(Some(at), Why::Malformed))?;
+            self.live = info.live_out;
+            self.insn(insn)?;
         }
         Ok(())
     }
@@ -213,7 +213,7 @@ impl Lower<'_> {
             }
             if self.fused.is_none_or(|last| slot > last) {
                 self.at = slot;
-                self.live = self.flow.live_out(slot).or(self.outer);
+                self.live = self.flow.slot(slot).live_out.or(self.outer);
                 self.insn(&insn)?;
             }
         }
@@ -298,8 +298,8 @@ impl Lower<'_> {
                 src,
                 target,
             } => self.branch(cond, width, dst, src, target),
-            Insn::Call { helper } => self.call_helper(helper),
-            Insn::CallSub { target } => self.call_sub(target),
+            Insn::Call { helper } => self.call_helper(insn, helper),
+            Insn::CallSub { target } => self.call_sub(insn, target),
             Insn::CallKfunc { .. } => Err(self.refuse("kfunc call")),
             Insn::Exit => self.exit(),
         }

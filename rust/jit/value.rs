@@ -161,9 +161,10 @@ pub(crate) enum Val {
 /// If a register's expression uses the home of another register, that other is `Home`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct State {
-    vals: [Val; 10],
     /// The registers that are `Lazy`.
     lazy: RegSet,
+    /// What these would be.
+    exprs: [Expr; 10],
     /// Bits above this many are zero in the home.
     bits: [u8; 10],
     /// `r9` holds this number.
@@ -180,8 +181,12 @@ impl State {
     /// All values at home and nothing known of them.
     pub(crate) const fn new() -> State {
         State {
-            vals: [Val::Home; 10],
             lazy: RegSet::NONE,
+            exprs: [Expr {
+                base: None,
+                index: None,
+                disp: 0,
+            }; 10],
             bits: [64; 10],
             base: None,
             flags: None,
@@ -190,20 +195,33 @@ impl State {
         }
     }
 
+    /// As [`State::new`], in place.
+    pub(crate) fn forget(&mut self) {
+        self.lazy = RegSet::NONE;
+        self.bits = [64; 10];
+        self.base = None;
+        self.flags = None;
+        self.stored = None;
+        self.stored_number = None;
+    }
+
     /// Where the value of `reg` is; `R10` is nowhere.
     pub(crate) fn val(&self, reg: Reg) -> Val {
-        self.vals.get(reg.index()).copied().unwrap_or(Val::Home)
+        match self.exprs.get(reg.index()) {
+            Some(e) if self.lazy.has(reg) => Val::Lazy(*e),
+            _ => Val::Home,
+        }
     }
 
     /// Notes where the value of `reg` is.
     pub(crate) fn set(&mut self, reg: Reg, val: Val) {
-        if let Some(slot) = self.vals.get_mut(reg.index()) {
-            *slot = val;
-            let one = RegSet::one(reg);
-            self.lazy = match val {
-                Val::Home => self.lazy.without(one),
-                Val::Lazy(_) => self.lazy.or(one),
-            };
+        let one = RegSet::one(reg);
+        match (val, self.exprs.get_mut(reg.index())) {
+            (Val::Lazy(e), Some(slot)) => {
+                *slot = e;
+                self.lazy = self.lazy.or(one);
+            }
+            _ => self.lazy = self.lazy.without(one),
         }
     }
 
@@ -246,9 +264,7 @@ impl State {
 
     /// Notes that a function was called: its result is at home, and nothing is known of it.
     pub(crate) fn called(&mut self) {
-        for reg in self.lazy.and(RegSet::CALLER_SAVED).iter() {
-            self.set(reg, Val::Home);
-        }
+        self.lazy = self.lazy.without(RegSet::CALLER_SAVED);
         if let Some(bits) = self.bits.first_chunk_mut::<6>() {
             *bits = [64; 6];
         }

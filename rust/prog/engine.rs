@@ -384,7 +384,7 @@ fn lines(
     let subprogs = &verified.code().subprogs;
     let mut lines = KVVec::with_capacity(aux.source.lines.len(), GFP_KERNEL_ACCOUNT)?;
     for line in &aux.source.lines {
-        let own = image.slots().get(line.slot as usize).copied();
+        let own = image.slot(line.slot);
         let first = subprogs
             .binary_search_by_key(&line.slot, |sub| sub.start)
             .ok();

@@ -42,7 +42,7 @@ impl Lower<'_> {
         self.st.called();
     }
 
-    pub(super) fn call_helper(&mut self, helper: i32) -> Done {
+    pub(super) fn call_helper(&mut self, insn: &Insn, helper: i32) -> Done {
         if helper == TAIL_CALL {
             return self.tail_call();
         }
@@ -52,7 +52,7 @@ impl Lower<'_> {
         let Some(addr) = (self.target.helper)(helper) else {
             return Err(refuse(Some(self.at), Why::NoHelper(helper)));
         };
-        self.before_call(self.flow.uses(self.at))?;
+        self.before_call(self.flow.uses(insn))?;
         self.out.buf.call_absolute(addr)?;
         self.after_call();
         Ok(())
@@ -85,13 +85,13 @@ impl Lower<'_> {
         found.map_err(|_| refuse(Some(self.at), Why::Malformed))
     }
 
-    pub(super) fn call_sub(&mut self, target: u32) -> Done {
+    pub(super) fn call_sub(&mut self, insn: &Insn, target: u32) -> Done {
         let i = self.subprog(target)?;
         if let (true, Some(sub)) = (self.flow.summary(i).inline, self.code.subprogs.get(i)) {
             return self.inline(sub);
         }
         let label = entry_label(i)?;
-        self.before_call(self.flow.uses(self.at))?;
+        self.before_call(self.flow.uses(insn))?;
         self.out.buf.call(label)?;
         self.after_call();
         Ok(())

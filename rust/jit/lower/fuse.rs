@@ -80,13 +80,13 @@ impl Lower<'_> {
 
     /// Takes the instructions up to `slot` as lowered together with the current one.
     pub(super) fn fuse(&mut self, slot: u32) {
-        self.live = self.flow.live_out(slot).or(self.outer);
+        self.live = self.flow.slot(slot).live_out.or(self.outer);
         self.fused = Some(slot);
     }
 
     /// Is the value of `reg` used behind `slot`?
     fn used_behind(&self, slot: u32, reg: Reg) -> bool {
-        self.flow.live_out(slot).has(reg)
+        self.flow.slot(slot).live_out.has(reg)
     }
 
     /// Tries to make a load part of what follows it.

@@ -316,7 +316,7 @@ impl Lower<'_> {
     /// beyond the slots. Else, and for `other`, the function looks, and what it says goes `back`.
     pub(super) fn longer_look(&mut self, longer: &Longer, back: Label) -> Done {
         let (rax, rdi, rsi) = (Gpr::Rax, home(Reg::R1), home(Reg::R2));
-        self.st = State::new();
+        self.st.forget();
         let beyond = Mem::at(Gpr::Rcx, BEYOND);
         self.put(enc::rm_i8(&inst::CMP_RM_I8, Width::W32, beyond, 0))?;
         self.out.buf.jcc(Cc::E, longer.missing)?;

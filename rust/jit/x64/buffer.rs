@@ -74,16 +74,24 @@ pub struct Layout {
     pub bytes: KVVec<u8>,
     /// Fields that depend on the place of the code.
     pub relocs: KVVec<Reloc>,
-    /// Where each slot's code starts, before the layout.
+    /// Where each slot's code starts.
     slots: KVVec<Pos>,
     /// Bytes of the first `n` jumps, for `n` from 0.
     before: KVVec<u32>,
 }
 
 impl Layout {
-    /// Where each slot's code starts.
-    pub fn slots(&self) -> impl Iterator<Item = u32> + '_ {
-        self.slots.iter().map(|pos| self.offset(*pos))
+    /// Where the code of `slot` starts, if there is such a slot.
+    pub fn slot(&self, slot: u32) -> Option<u32> {
+        let pos = self.slots.get(index(slot))?;
+        Some(self.offset(*pos))
+    }
+
+    /// Lets the code of `slot` start at `pos`.
+    pub fn set_slot(&mut self, slot: u32, pos: Pos) {
+        if let Some(place) = self.slots.get_mut(index(slot)) {
+            *place = pos;
+        }
     }
 
     /// Offset in the bytes of a place in the buffer.

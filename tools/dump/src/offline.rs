@@ -63,21 +63,19 @@ fn dump_one(fixture: &Fixture, blind: bool) -> Result<(), String> {
     };
     let mut image = jit::compile(&prog, &target).map_err(|e| e.to_string())?;
     image.relocate(PLACE).map_err(|e| format!("{e:?}"))?;
-    let (bytes, slots) = (image.bytes(), image.slots());
+    let bytes = image.bytes();
+    let start = |slot: u32| image.slot(slot).unwrap_or(bytes.len() as u32);
     println!("{}: {} bytes", fixture.name, bytes.len());
     let insns = &prog.code().insns;
-    let first = slots.first().copied().unwrap_or(0);
-    print_part(bytes, 0, first);
+    print_part(bytes, 0, start(0));
     for (at, insn) in (0u32..).zip(insns.iter()) {
-        let i = at as usize;
         if prog.code().subprogs.iter().any(|s| s.start == at) && at != 0 {
             println!("  subprogram:");
         }
         if !matches!(insn, Insn::Hole) {
             println!("  {at:4}: {}", Line::new(at, insn));
         }
-        let end = slots.get(i + 1).copied().unwrap_or(bytes.len() as u32);
-        print_part(bytes, slots[i], end);
+        print_part(bytes, start(at), start(at + 1));
     }
     Ok(())
 }
