@@ -496,17 +496,33 @@ impl Helper {
     }
 }
 
+/// Arguments of each helper, by number.
+const ARG_COUNTS: [u8; NAMES.len()] = {
+    let mut counts = [5; NAMES.len()];
+    let mut row = 0;
+    while row < HELPERS.len() {
+        let Helper { id, ref args, .. } = HELPERS[row];
+        let mut n = 0;
+        while n < args.len() && !matches!(args[n], Arg::None) {
+            n += 1;
+        }
+        // `MAP_NEXT` has no name.
+        if id >= 0 && (id as usize) < counts.len() {
+            counts[id as usize] = n as u8;
+        }
+        row += 1;
+    }
+    counts
+};
+
 /// How many arguments helper number `id` takes: 5 at most, which is also the answer for a number
 /// that has no row.
 pub fn arg_count(id: i32) -> u8 {
     if id == MAP_NEXT {
         return 2;
     }
-    let row = HELPERS.binary_search_by_key(&id, |row| row.id);
-    let row = row.ok().and_then(|row| HELPERS.get(row));
-    let Some(helper) = row else { return 5 };
-    let args = helper.args.iter().take_while(|arg| **arg != Arg::None);
-    u8::try_from(args.count()).unwrap_or(5)
+    let id = usize::try_from(id).ok();
+    id.and_then(|id| ARG_COUNTS.get(id).copied()).unwrap_or(5)
 }
 
 /// Whether helper number `id` calls subprograms of the program.

@@ -376,6 +376,7 @@ pub fn emit(code: &Code, target: &Target<'_>) -> Result<Image, Failure> {
     let mut out = Parts {
         buf: Buffer::new(code.insns.len(), code.subprogs.len())?,
         sites: KVec::new(),
+        looks: lower::Looks::default(),
     };
     let mut entries = KVec::with_capacity(code.subprogs.len(), GFP_KERNEL)?;
     let mut stack = 0;
@@ -390,7 +391,7 @@ pub fn emit(code: &Code, target: &Target<'_>) -> Result<Image, Failure> {
         let frame = lower::subprogram(code, target, &flow, i, sub, &mut out)?;
         stack = stack.max(frame.depth());
     }
-    let Parts { buf, sites } = out;
+    let Parts { buf, sites, .. } = out;
     let layout = buf.finish()?;
     let mut image = Image {
         entry: 0,
@@ -419,6 +420,8 @@ struct Parts {
     buf: Buffer,
     /// Map, index, and the three places of a [`TailSite`].
     sites: KVec<(u16, u32, [Pos; 3])>,
+    /// Code of lookups that is the same at other places.
+    looks: lower::Looks,
 }
 
 /// The instruction at a slot.

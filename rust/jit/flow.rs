@@ -102,7 +102,7 @@ pub(crate) struct Flow {
     subs: KVec<Summary>,
 }
 
-/// Registers that an instruction reads and writes.
+/// What an instruction reads and writes, and where control goes after it.
 struct Effects {
     /// Read.
     uses: RegSet,
@@ -112,6 +112,24 @@ struct Effects {
     pure_value: bool,
     /// Calls something.
     calls: bool,
+    /// Control may go on behind it.
+    falls: bool,
+    /// Control may go there.
+    jumps: Option<u32>,
+}
+
+impl Effects {
+    /// Reads and writes these, and control goes on behind it.
+    const fn new(uses: RegSet, defs: RegSet) -> Effects {
+        Effects {
+            uses,
+            defs,
+            pure_value: false,
+            calls: false,
+            falls: true,
+            jumps: None,
+        }
+    }
 }
 
 fn src_set(src: Src) -> RegSet {
@@ -121,26 +139,18 @@ fn src_set(src: Src) -> RegSet {
     }
 }
 
-/// The effects of `insn`.
+/// The effects of `insn`. Inlined, since most of what it says is used at once.
+#[inline(always)]
 fn effects(insn: &Insn) -> Effects {
     let value = |uses: RegSet, dst: Reg| Effects {
-        uses,
-        defs: RegSet::one(dst),
         pure_value: true,
-        calls: false,
-    };
-    let other = |uses: RegSet, defs: RegSet| Effects {
-        uses,
-        defs,
-        pure_value: false,
-        calls: false,
+        ..Effects::new(uses, RegSet::one(dst))
     };
     let call = |uses: RegSet| Effects {
-        uses,
-        defs: RegSet::CALLER_SAVED,
-        pure_value: false,
         calls: true,
+        ..Effects::new(uses, RegSet::CALLER_SAVED)
     };
+    let other = Effects::new;
     match *insn {
         Insn::Alu { dst, src, .. } => value(RegSet::one(dst).or(src_set(src)), dst),
         Insn::Neg { dst, .. } | Insn::Swap { dst, .. } => value(RegSet::one(dst), dst),
@@ -176,45 +186,33 @@ fn effects(insn: &Insn) -> Effects {
         }
         Insn::LdAbs { .. } => call(RegSet::one(Reg::R6)),
         Insn::LdInd { src, .. } => call(RegSet::one(Reg::R6).or(RegSet::one(src))),
-        Insn::Hole | Insn::Ja { .. } | Insn::MayGoto { .. } | Insn::Nospec => {
-            other(RegSet::NONE, RegSet::NONE)
-        }
-        Insn::Jmp { dst, src, .. } => other(RegSet::one(dst).or(src_set(src)), RegSet::NONE),
+        Insn::Hole | Insn::Nospec => other(RegSet::NONE, RegSet::NONE),
+        Insn::Ja { target, .. } => Effects {
+            falls: false,
+            jumps: Some(target),
+            ..other(RegSet::NONE, RegSet::NONE)
+        },
+        Insn::MayGoto { target } => Effects {
+            jumps: Some(target),
+            ..other(RegSet::NONE, RegSet::NONE)
+        },
+        Insn::Jmp {
+            dst, src, target, ..
+        } => Effects {
+            jumps: Some(target),
+            ..other(RegSet::one(dst).or(src_set(src)), RegSet::NONE)
+        },
         Insn::Call { helper } => call(RegSet::args(crate::helper::arg_count(helper))),
         Insn::CallSub { .. } | Insn::CallKfunc { .. } => call(RegSet::args(5)),
-        Insn::Exit => other(RegSet::one(Reg::R0), RegSet::NONE),
+        Insn::Exit => Effects {
+            falls: false,
+            ..other(RegSet::one(Reg::R0), RegSet::NONE)
+        },
     }
 }
 
 fn index(slot: u32) -> usize {
     usize::try_from(slot).unwrap_or(usize::MAX)
-}
-
-/// Where control goes after a slot.
-struct Next {
-    falls: bool,
-    jumps: Option<u32>,
-}
-
-fn next(insn: &Insn) -> Next {
-    match *insn {
-        Insn::Ja { target, .. } => Next {
-            falls: false,
-            jumps: Some(target),
-        },
-        Insn::Jmp { target, .. } | Insn::MayGoto { target } => Next {
-            falls: true,
-            jumps: Some(target),
-        },
-        Insn::Exit => Next {
-            falls: false,
-            jumps: None,
-        },
-        _ => Next {
-            falls: true,
-            jumps: None,
-        },
-    }
 }
 
 impl Flow {
@@ -259,6 +257,7 @@ impl Flow {
 
     /// The effects of an instruction of the program, with what is known of the subprogram that it
     /// calls.
+    #[inline(always)]
     fn effects(&self, insn: &Insn) -> Effects {
         let mut eff = effects(insn);
         if let Insn::CallSub { target } = *insn {
@@ -350,32 +349,43 @@ impl Flow {
         // In order first: that leaves out only what nothing but jumps backwards lead to.
         let mut falls = true;
         for at in sub.start..sub.end {
-            let slot = self.slot_mut(at).ok_or(refuse(Some(at), Why::Malformed))?;
+            let (Some(insn), Some(slot)) = (insn_at(code, at), self.slot_mut(at)) else {
+                return Err(refuse(Some(at), Why::Malformed));
+            };
             slot.reached |= falls;
-            falls = slot.reached && self.visit(code, sub, at, at, &mut loops, work)?;
+            falls = slot.reached
+                && match *insn {
+                    Insn::Ja { .. }
+                    | Insn::Jmp { .. }
+                    | Insn::MayGoto { .. }
+                    | Insn::Exit
+                    | Insn::LdImm64 { .. } => self.visit(insn, sub, at, at, &mut loops, work)?,
+                    // As `visit` would say.
+                    _ => true,
+                };
         }
         while let Some(at) = work.pop() {
             // A call may be the last instruction when it never returns.
             let behind = at.wrapping_add(1);
-            if self.visit(code, sub, at, u32::MAX, &mut loops, work)? && behind < sub.end {
+            let insn = insn_at(code, at).ok_or(refuse(Some(at), Why::Malformed))?;
+            if self.visit(insn, sub, at, u32::MAX, &mut loops, work)? && behind < sub.end {
                 self.lead(behind, u32::MAX, work)?;
             }
         }
         Ok(loops)
     }
 
-    /// Says whether control goes on behind the instruction at `at`. Where else it goes is reached, and
+    /// Says whether control goes on behind `insn`, which is at `at`. Where else it goes is reached, and
     /// put on `work` when it was not before, unless it is behind `ahead`.
     fn visit(
         &mut self,
-        code: &Code,
+        insn: &Insn,
         sub: &Subprog,
         at: u32,
         ahead: u32,
         loops: &mut bool,
         work: &mut KVVec<u32>,
     ) -> Result<bool, Failure> {
-        let insn = insn_at(code, at).ok_or(refuse(Some(at), Why::Malformed))?;
         if let Insn::LdImm64 {
             imm: Imm64::Func(start),
             ..
@@ -385,8 +395,8 @@ impl Flow {
                 s.taken = true;
             }
         }
-        let next = next(insn);
-        if let Some(to) = next.jumps {
+        let eff = effects(insn);
+        if let Some(to) = eff.jumps {
             if to < sub.start || to >= sub.end {
                 return Err(refuse(Some(at), Why::Malformed));
             }
@@ -396,7 +406,7 @@ impl Flow {
             }
             self.lead(to, ahead, work)?;
         }
-        Ok(next.falls)
+        Ok(eff.falls)
     }
 
     fn lead(&mut self, to: u32, ahead: u32, work: &mut KVVec<u32>) -> Done {
@@ -425,13 +435,12 @@ impl Flow {
                 if !slot.reached {
                     continue;
                 }
-                let next = next(insn);
-                let mut live = if next.falls { behind } else { RegSet::NONE };
-                if let Some(to) = next.jumps {
+                let eff = self.effects(insn);
+                let mut live = if eff.falls { behind } else { RegSet::NONE };
+                if let Some(to) = eff.jumps {
                     live = live.or(self.slot(to).live_in);
                 }
                 let live_out = live;
-                let eff = self.effects(insn);
                 sum.writes = sum.writes.or(eff.defs);
                 sum.calls |= eff.calls;
                 // What computes a dead value needs nothing.

@@ -35,6 +35,7 @@ use super::x64::reg::{Cc, Gpr, Index, Mem, Scale};
 use super::{insn_at, refuse, Done, Failure, Parts, Target, Why};
 use crate::isa::code::{Code, Fact, Subprog};
 use crate::isa::{Imm64, Insn, Reg, Size, Src, Width};
+pub(super) use hash::Looks;
 use kernel::prelude::*;
 pub(super) use tail::{site, wrapper};
 
@@ -421,12 +422,27 @@ impl Lower<'_> {
 
     /// Computes the live values of registers other than `of` that are made of `gpr`.
     fn evict(&mut self, gpr: Gpr, of: Option<Reg>) -> Done {
+        if self.st.lazy().is_empty() {
+            return Ok(());
+        }
         for reg in self.st.users(gpr, of).iter() {
             if self.is_live(reg) {
                 self.force(reg, false)?;
             } else {
                 self.st.set(reg, Val::Home);
                 self.st.set_bits(reg, 64);
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Lower::evict`] for the homes of all that a call overwrites, except for their own values.
+    fn evict_caller_saved(&mut self) -> Done {
+        // What is dead after the call would only be forgotten by one of these after the other.
+        self.st.drop_values(self.st.lazy().without(self.live));
+        if !self.st.lazy().is_empty() {
+            for reg in RegSet::CALLER_SAVED.iter() {
+                self.evict(home(reg), Some(reg))?;
             }
         }
         Ok(())

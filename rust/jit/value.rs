@@ -262,6 +262,14 @@ impl State {
         }
     }
 
+    /// Notes that nobody needs the values of `set`.
+    pub(crate) fn drop_values(&mut self, set: RegSet) {
+        self.lazy = self.lazy.without(set);
+        for reg in set.iter() {
+            self.set_bits(reg, 64);
+        }
+    }
+
     /// Notes that a function was called: its result is at home, and nothing is known of it.
     pub(crate) fn called(&mut self) {
         self.lazy = self.lazy.without(RegSet::CALLER_SAVED);

@@ -30,11 +30,7 @@ impl Lower<'_> {
         // R0 gets the result, so its value from before is not needed.
         self.st.set(Reg::R0, Val::Home);
         self.sync(args, false)?;
-        if !self.st.lazy().is_empty() {
-            for reg in RegSet::CALLER_SAVED.iter() {
-                self.evict(home(reg), Some(reg))?;
-            }
-        }
+        self.evict_caller_saved()?;
         self.take_base()
     }
 

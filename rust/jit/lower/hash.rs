@@ -9,6 +9,7 @@
 use super::lookup::MAP_LOOKUP_ELEM;
 use super::*;
 use crate::isa::Cond;
+use crate::jit::x64::buffer::Piece;
 use crate::jit::{ArrayTarget, HashTarget, MapTarget};
 
 /// What is overwritten on the quick way; with the scratch registers and `rdi`, `rsi` on the long one.
@@ -54,8 +55,44 @@ enum Found {
     Element(i32),
 }
 
+/// What a first look's code is made of, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Tags,
+    Element,
+    Value,
+}
+
+/// What the bytes of a part depend on: the used map and where the key is.
+type LookKey = (u16, Gpr, Part);
+
+/// Where parts of first looks are that were emitted before: the last few.
+#[derive(Debug, Default)]
+pub(in crate::jit) struct Looks([Option<(LookKey, Piece)>; 16]);
+
+impl Looks {
+    fn place(key: LookKey) -> usize {
+        let (map, gpr, part) = key;
+        let map = usize::from(map).wrapping_mul(3);
+        map.wrapping_add(gpr as usize).wrapping_add(part as usize) & 15
+    }
+
+    fn find(&self, key: LookKey) -> Option<Piece> {
+        let (found, piece) = (*self.0.get(Self::place(key))?)?;
+        (found == key).then_some(piece)
+    }
+
+    fn note(&mut self, key: LookKey, piece: Option<Piece>) {
+        if let Some(place) = self.0.get_mut(Self::place(key)) {
+            *place = piece.map(|piece| (key, piece));
+        }
+    }
+}
+
 /// The numbers of a table, checked.
 struct Table<'a> {
+    /// The used map.
+    index: u16,
     hash: &'a HashTarget,
     map: u64,
     helper: u64,
@@ -68,6 +105,7 @@ impl Lower<'_> {
     /// Lowers a lookup in the map that all paths pass, if it is a hash table.
     pub(super) fn hash_lookup(
         &mut self,
+        index: u16,
         map: &MapTarget,
         hash: &HashTarget,
     ) -> Result<bool, Failure> {
@@ -94,6 +132,7 @@ impl Lower<'_> {
             return Ok(hash.mark.is_none());
         }
         let table = Table {
+            index,
             hash,
             map: map.addr,
             helper,
@@ -148,26 +187,23 @@ impl Lower<'_> {
         // A value that waits is computed into its own home, on which no other value depends: that
         // changes neither `key` nor `at`.
         self.st.set(Reg::R0, Val::Home);
-        for reg in Reg::ALL {
-            if RegSet::CALLER_SAVED.has(reg) {
-                self.evict(home(reg), Some(reg))?;
-            }
-        }
+        self.evict_caller_saved()?;
         let given = self.key_register(hash.key_size, at)?;
         self.take_base()?;
-        self.tagged_slots(hash, given)?;
+        let part = |part| (table.index, given, part);
+        self.repeated(part(Part::Tags), |l| l.tagged_slots(hash, given))?;
         let labels = &mut self.out.buf;
         let (absent, other) = (labels.new_label()?, labels.new_label()?);
         let back = labels.new_label()?;
         self.out.buf.jcc(Cc::E, absent)?;
-        self.element_of_slot(table)?;
-        let elem = Mem::at(Gpr::Rax, 0);
-        self.put(enc::rm_r(&inst::CMP_RM_R, Width::W64, elem, given))?;
+        self.repeated(part(Part::Element), |l| l.element_of_slot(table, given))?;
         self.out.buf.jcc(Cc::Ne, other)?;
         self.leave_mark(hash)?;
         let result = match (table.per_cpu, later) {
             (Some((array, stride, cpu)), _) => {
-                self.value_of_cpu(array.base, stride, cpu)?;
+                self.repeated(part(Part::Value), |l| {
+                    l.value_of_cpu(array.base, stride, cpu)
+                })?;
                 Found::Value
             }
             (None, true) => Found::Element(table.value_at),
@@ -251,8 +287,25 @@ impl Lower<'_> {
         self.put(with(&inst::AND_R_RM, TOPS))
     }
 
-    /// The address of the element in the first of these slots; its number stays in `rdx`.
-    fn element_of_slot(&mut self, table: &Table<'_>) -> Done {
+    /// Emits what `write` does, or a copy of it. Its bytes depend on `key` only, and while a first look
+    /// is emitted nothing is known of the flags and the base register.
+    fn repeated(&mut self, key: LookKey, write: impl FnOnce(&mut Self) -> Done) -> Done {
+        match self.out.looks.find(key) {
+            Some(piece) => self.out.buf.again(piece)?,
+            None => {
+                let from = self.out.buf.here();
+                write(self)?;
+                let piece = self.out.buf.since(from);
+                self.out.looks.note(key, piece);
+            }
+        }
+        (self.st.flags, self.st.base) = (None, None);
+        Ok(())
+    }
+
+    /// The address of the element in the first of these slots, whose key is then compared; its number
+    /// stays in `rdx`.
+    fn element_of_slot(&mut self, table: &Table<'_>, key: Gpr) -> Done {
         const W: Width = Width::W64;
         let (rax, rdx) = (Gpr::Rax, Gpr::Rdx);
         self.put(enc::r_rm(&inst::BSF_R_RM, W, rax, rax))?;
@@ -268,7 +321,8 @@ impl Lower<'_> {
             self.put(enc::rm_r(&inst::MOV_RM_R, Width::W32, rdx, rax))?;
         }
         self.times(rax, table.stride)?;
-        self.put(enc::r_rm(&inst::ADD_R_RM, W, rax, Mem::at(BASE, ELEMS)))
+        self.put(enc::r_rm(&inst::ADD_R_RM, W, rax, Mem::at(BASE, ELEMS)))?;
+        self.put(enc::rm_r(&inst::CMP_RM_R, W, Mem::at(rax, 0), key))
     }
 
     /// Multiplies `gpr` by a positive number.
@@ -330,5 +384,195 @@ impl Lower<'_> {
             self.add_imm(Width::W64, rax, value_at.wrapping_neg())?;
         }
         Ok(self.out.buf.jmp(back)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::code::Subprog;
+    use crate::jit::{emit, Features, Image, Mitigations, TailCalls, Variables};
+
+    /// Where the key that is stored comes from: a number, or a register that is kept.
+    const KEYS: [Option<Reg>; 3] = [None, Some(Reg::R6), Some(Reg::R9)];
+
+    /// Looks four times for a key of each kind, with map `map(n)` the `n`th time.
+    fn code(map: impl Fn(u32) -> u32) -> Code {
+        let mut code = Code::default();
+        let mut put = |insn: Insn, map: Option<u32>| {
+            let fact = Fact {
+                seen: true,
+                map: map.map(|m| u16::try_from(m).unwrap()),
+                ..Fact::default()
+            };
+            code.insns.push(insn, GFP_KERNEL).unwrap();
+            code.facts.push(fact, GFP_KERNEL).unwrap();
+        };
+        let (mut n, mut at) = (0, 0);
+        for _ in 0..4 {
+            for key in KEYS {
+                let size = Size::Dw;
+                let (dst, off) = (Reg::R10, -8);
+                let src = key.map_or(Src::Imm(7), Src::Reg);
+                let (width, op) = (Width::W64, crate::isa::AluOp::Add);
+                let cond = Cond::Eq;
+                let insns = [
+                    Insn::Store {
+                        size,
+                        dst,
+                        off,
+                        src,
+                    },
+                    Insn::Mov {
+                        width,
+                        dst: Reg::R2,
+                        src: Src::Reg(Reg::R10),
+                    },
+                    Insn::Alu {
+                        op,
+                        width,
+                        dst: Reg::R2,
+                        src: Src::Imm(-8),
+                    },
+                    Insn::LdImm64 {
+                        dst: Reg::R1,
+                        imm: Imm64::Map(map(n)),
+                    },
+                    Insn::Hole,
+                    Insn::Call {
+                        helper: MAP_LOOKUP_ELEM,
+                    },
+                    Insn::Jmp {
+                        cond,
+                        width,
+                        dst: Reg::R0,
+                        src: Src::Imm(0),
+                        target: at + 8,
+                    },
+                    Insn::Load {
+                        size,
+                        sx: false,
+                        dst: Reg::R8,
+                        src: Reg::R0,
+                        off: 0,
+                    },
+                    Insn::Store {
+                        size,
+                        dst,
+                        off: -16,
+                        src: Src::Reg(Reg::R8),
+                    },
+                ];
+                at += 9;
+                for insn in insns {
+                    let call = matches!(insn, Insn::Call { .. });
+                    put(insn, call.then(|| map(n)));
+                }
+                n += 1;
+            }
+        }
+        put(
+            Insn::Mov {
+                width: Width::W64,
+                dst: Reg::R0,
+                src: Src::Imm(0),
+            },
+            None,
+        );
+        put(Insn::Exit, None);
+        let sub = Subprog {
+            start: 0,
+            end: at + 2,
+            stack: 16,
+            tail_call: false,
+            callback: false,
+        };
+        code.subprogs.push(sub, GFP_KERNEL).unwrap();
+        code
+    }
+
+    fn image(map: impl Fn(u32) -> u32, hash: HashTarget) -> Image {
+        let one = MapTarget {
+            addr: 0xffff_8880_0123_4560,
+            hash: Some(hash),
+            ..MapTarget::default()
+        };
+        let target = Target {
+            features: Features::default(),
+            mitigations: Mitigations::default(),
+            align_stack: false,
+            helper: &|_| Some(0xffff_ffff_c000_0000),
+            packet: None,
+            blind: None,
+            variables: Variables {
+                cpu_number: Some(0xffff_ffff_8300_0000),
+                ..Variables::default()
+            },
+            maps: &[one; 12],
+            tail: TailCalls::default(),
+        };
+        emit(&code(map), &target).unwrap()
+    }
+
+    #[test]
+    fn code_that_is_copied_is_what_would_be_written() {
+        let plain = HashTarget {
+            constants: 0xffff_8880_0123_4568,
+            bucket_mask: 0xfc0,
+            key_size: 8,
+            stride: 24,
+            value_at: 8,
+            mark: None,
+            per_cpu: None,
+        };
+        let per_cpu = ArrayTarget {
+            base: 0xffff_8880_0765_4320,
+            stride: 24,
+            max_entries: 16,
+        };
+        let (mark, per_cpu) = (Some((16, 0, 1)), Some(per_cpu));
+        let tables = [
+            plain,
+            HashTarget {
+                key_size: 4,
+                ..plain
+            },
+            HashTarget { mark, ..plain },
+            HashTarget { per_cpu, ..plain },
+        ];
+        for hash in tables {
+            // Of twelve maps each site has its own, so nothing is copied.
+            let direct = image(|n| n, hash);
+            for maps in [1, 2, 3] {
+                let copied = image(|n| n % maps, hash);
+                assert_eq!(direct.bytes(), copied.bytes(), "{maps} maps, {hash:?}");
+                assert_eq!(direct.relocs(), copied.relocs());
+            }
+        }
+    }
+
+    #[test]
+    fn parts_are_told_apart() {
+        let mut buf = Buffer::new(0, 0).unwrap();
+        let from = buf.here();
+        buf.emit(&enc::endbr64()).unwrap();
+        let piece = buf.since(from);
+        assert!(piece.is_some());
+        let mut looks = Looks::default();
+        let key = (3, Gpr::R8, Part::Tags);
+        looks.note(key, piece);
+        assert!(looks.find(key).is_some());
+        for other in [
+            (4, Gpr::R8, Part::Tags),
+            (3, Gpr::Rbx, Part::Tags),
+            (3, Gpr::R8, Part::Element),
+            // In the same place.
+            (19, Gpr::R8, Part::Tags),
+        ] {
+            assert!(looks.find(other).is_none());
+        }
+        // Code with a jump is not copied.
+        buf.jmp(Label::Slot(0)).unwrap();
+        assert!(buf.since(from).is_none());
     }
 }

@@ -29,8 +29,12 @@ impl Lower<'_> {
         let maps = self.target.maps;
         let fact = self.fact();
         let map = fact.map.and_then(|m| maps.get(usize::from(m)));
-        match map.and_then(|m| Some((m, m.hash.as_ref()?))) {
-            Some((map, hash)) => self.hash_lookup(map, hash),
+        match fact
+            .map
+            .zip(map)
+            .and_then(|(i, m)| Some((i, m, m.hash.as_ref()?)))
+        {
+            Some((i, map, hash)) => self.hash_lookup(i, map, hash),
             None => self.array_lookup(fact, map),
         }
     }

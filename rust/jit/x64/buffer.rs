@@ -37,6 +37,17 @@ enum Kind {
     Rel32,
 }
 
+impl Kind {
+    /// Bytes of the form that reaches everything.
+    fn long(self) -> u8 {
+        match self {
+            Kind::Jmp => 5,
+            Kind::Jcc(_) => 6,
+            Kind::Rel32 => 4,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Jump {
     at: u32,
@@ -52,6 +63,13 @@ pub struct Reloc {
     pub at: u32,
     /// What its value leads to.
     pub target: u64,
+}
+
+/// Code in a [`Buffer`] that may be appended once more: without jumps, labels and relocations.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece {
+    start: usize,
+    len: usize,
 }
 
 /// Code under construction.
@@ -159,12 +177,18 @@ impl Buffer {
         }
     }
 
-    /// Room for one instruction behind the code.
-    fn room(&mut self) -> Result<&mut [u8; ROOM]> {
-        if self.bytes.len().wrapping_sub(self.used) < ROOM {
-            let more = self.bytes.len().max(256).checked_mul(2).ok_or(E2BIG)?;
+    /// Makes room for so many bytes behind the code.
+    fn make_room(&mut self, len: usize) -> Result {
+        if self.bytes.len().wrapping_sub(self.used) < len {
+            let more = self.bytes.len().max(len).checked_mul(2).ok_or(E2BIG)?;
             self.bytes.resize(more, 0, GFP_KERNEL)?;
         }
+        Ok(())
+    }
+
+    /// Room for one instruction behind the code.
+    fn room(&mut self) -> Result<&mut [u8; ROOM]> {
+        self.make_room(ROOM)?;
         let room = self.bytes.get_mut(self.used..);
         room.and_then(|r| r.first_chunk_mut()).ok_or(E2BIG)
     }
@@ -186,6 +210,28 @@ impl Buffer {
         let room = self.room()?;
         let len = insn.write(room);
         self.used = self.used.wrapping_add(len);
+        Ok(())
+    }
+
+    /// The code that was appended since `from`, if it is without jumps.
+    pub fn since(&self, from: Pos) -> Option<Piece> {
+        let start = index(from.bytes);
+        let len = self.used.checked_sub(start)?;
+        (from.jumps == self.here().jumps).then_some(Piece { start, len })
+    }
+
+    /// Appends a copy of `piece`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `E2BIG`
+    pub fn again(&mut self, piece: Piece) -> Result {
+        self.make_room(piece.len)?;
+        let (code, room) = self.bytes.split_at_mut_checked(self.used).ok_or(E2BIG)?;
+        let from = code.get(piece.start..).and_then(|c| c.get(..piece.len));
+        let (from, to) = (from.ok_or(EINVAL)?, room.get_mut(..piece.len));
+        to.ok_or(E2BIG)?.copy_from_slice(from);
+        self.used = self.used.wrapping_add(piece.len);
         Ok(())
     }
 
@@ -294,11 +340,13 @@ impl Buffer {
             targets.push(pos, GFP_KERNEL)?;
             before.push(sum, GFP_KERNEL)?;
             number = number.wrapping_add(1);
+            // The jumps between only add to what is between.
+            let far = pos.bytes.abs_diff(jump.at) > 128;
             jump.size = match jump.kind {
-                Kind::Rel32 => 4,
                 // To the next instruction.
                 Kind::Jmp | Kind::Jcc(_) if pos.bytes == jump.at && pos.jumps == number => 0,
-                Kind::Jmp | Kind::Jcc(_) => 2,
+                Kind::Jmp | Kind::Jcc(_) if !far => 2,
+                kind => kind.long(),
             };
             sum = sum.wrapping_add(u32::from(jump.size));
         }
@@ -310,11 +358,7 @@ impl Buffer {
                     continue;
                 }
                 if i8::try_from(distance(jump, *sum, *pos, &before)).is_err() {
-                    jump.size = match jump.kind {
-                        Kind::Jmp => 5,
-                        Kind::Jcc(_) => 6,
-                        Kind::Rel32 => 4,
-                    };
+                    jump.size = jump.kind.long();
                     grown = true;
                 }
             }

@@ -61,12 +61,8 @@ impl Encoded {
     }
 
     /// ModRM, SIB and displacement for register field `reg`.
-    fn modrm(&mut self, reg: u8, rm: &Rm) {
+    fn modrm_mem(&mut self, reg: u8, mem: &Mem) {
         let reg = (reg & 7) << 3;
-        let mem = match rm {
-            Rm::Reg(r) => return self.byte(0xc0 | reg | r.low()),
-            Rm::Mem(mem) => mem,
-        };
         let Some(base) = mem.base else {
             // SIB without base: always a 32-bit displacement.
             self.byte(reg | 4);
@@ -125,31 +121,92 @@ fn wide(row: &Row, w: Width) -> bool {
     }
 }
 
-/// The REX bits that `rm` needs: X (2) and B (1).
-fn rex_xb(rm: &Rm) -> u8 {
-    match rm {
-        Rm::Reg(r) => u8::from(r.high()),
-        Rm::Mem(m) => {
-            let b = u8::from(m.base.is_some_and(Gpr::high));
-            let x = u8::from(m.index.is_some_and(|(i, _)| i.gpr().high()));
-            (x << 1) | b
+/// A register or memory operand. What encodes it is made for each type, so that a register's is short.
+pub trait Operand: Copy {
+    /// The REX bits that it needs: X (2) and B (1).
+    fn rex_xb(self) -> u8;
+
+    /// It needs the prefix of segment `gs`.
+    fn gs(self) -> bool;
+
+    /// As a byte it needs a REX prefix.
+    fn byte_needs_rex(self) -> bool;
+
+    /// Appends ModRM, SIB and displacement, with `reg` in the register field.
+    fn modrm(self, e: &mut Encoded, reg: u8);
+}
+
+impl Operand for Gpr {
+    fn rex_xb(self) -> u8 {
+        u8::from(self.high())
+    }
+
+    fn gs(self) -> bool {
+        false
+    }
+
+    fn byte_needs_rex(self) -> bool {
+        Gpr::byte_needs_rex(self)
+    }
+
+    fn modrm(self, e: &mut Encoded, reg: u8) {
+        e.byte(0xc0 | ((reg & 7) << 3) | self.low());
+    }
+}
+
+impl Operand for Mem {
+    fn rex_xb(self) -> u8 {
+        let b = u8::from(self.base.is_some_and(Gpr::high));
+        let x = u8::from(self.index.is_some_and(|(i, _)| i.gpr().high()));
+        (x << 1) | b
+    }
+
+    fn gs(self) -> bool {
+        self.gs
+    }
+
+    fn byte_needs_rex(self) -> bool {
+        false
+    }
+
+    fn modrm(self, e: &mut Encoded, reg: u8) {
+        e.modrm_mem(reg, &self);
+    }
+}
+
+impl Operand for Rm {
+    fn rex_xb(self) -> u8 {
+        match self {
+            Rm::Reg(r) => r.rex_xb(),
+            Rm::Mem(m) => m.rex_xb(),
+        }
+    }
+
+    fn gs(self) -> bool {
+        matches!(self, Rm::Mem(m) if m.gs)
+    }
+
+    fn byte_needs_rex(self) -> bool {
+        matches!(self, Rm::Reg(r) if r.byte_needs_rex())
+    }
+
+    fn modrm(self, e: &mut Encoded, reg: u8) {
+        match self {
+            Rm::Reg(r) => r.modrm(e, reg),
+            Rm::Mem(m) => m.modrm(e, reg),
         }
     }
 }
 
-fn gs(rm: &Rm) -> bool {
-    matches!(rm, Rm::Mem(m) if m.gs)
-}
-
 /// Prefixes, REX, opcode and ModRM of a legacy (non-VEX) form; `add` goes to the opcode.
-fn legacy(f: &Encoding, w: Width, reg: Option<Gpr>, rm: &Rm, add: u8) -> Encoded {
+fn legacy(f: &Encoding, w: Width, reg: Option<Gpr>, rm: impl Operand, add: u8) -> Encoded {
     let row = &f.row;
     let mut e = Encoded::new(row.keeps_flags);
-    if gs(rm) {
+    if rm.gs() {
         e.byte(0x65);
     }
     e.packed(f.prefix);
-    let mut rex = rex_xb(rm);
+    let mut rex = rm.rex_xb();
     let mut force = false;
     if wide(row, w) {
         rex |= 8;
@@ -160,14 +217,12 @@ fn legacy(f: &Encoding, w: Width, reg: Option<Gpr>, rm: &Rm, add: u8) -> Encoded
         force = row.reg8 && r.byte_needs_rex();
         field = r.low();
     }
-    if let Rm::Reg(r) = rm {
-        force |= row.rm8 && r.byte_needs_rex();
-    }
+    force |= row.rm8 && rm.byte_needs_rex();
     if rex != 0 || force {
         e.byte(0x40 | rex);
     }
     e.opcode(f.opcode, add);
-    e.modrm(field, rm);
+    rm.modrm(&mut e, field);
     e
 }
 
@@ -184,9 +239,9 @@ fn opcode_reg(f: &Encoding, w: Width, reg: Gpr) -> Encoded {
     e
 }
 
-fn vex(row: &Row, w: Width, reg: Gpr, v: Option<Gpr>, rm: &Rm) -> Encoded {
+fn vex(row: &Row, w: Width, reg: Gpr, v: Option<Gpr>, rm: impl Operand) -> Encoded {
     let mut e = Encoded::new(row.keeps_flags);
-    if gs(rm) {
+    if rm.gs() {
         e.byte(0x65);
     }
     let map = match row.map {
@@ -201,91 +256,91 @@ fn vex(row: &Row, w: Width, reg: Gpr, v: Option<Gpr>, rm: &Rm) -> Encoded {
         Prefix::F2 => 3,
     };
     // R, X, B and vvvv are stored inverted.
-    let rxb = (u8::from(reg.high()) << 2) | rex_xb(rm);
+    let rxb = (u8::from(reg.high()) << 2) | rm.rex_xb();
     let vvvv = v.map_or(0, |v| v as u8);
     e.byte(0xc4);
     e.byte(((!rxb & 7) << 5) | map);
     e.byte((u8::from(wide(row, w)) << 7) | ((!vvvv & 0xf) << 3) | pp);
     e.byte(row.op);
-    e.modrm(reg.low(), rm);
+    rm.modrm(&mut e, reg.low());
     e
 }
 
 /// `op r/m, r`
-pub fn rm_r(f: &Form<shape::RmR>, w: Width, rm: impl Into<Rm>, r: Gpr) -> Encoded {
-    legacy(f.encoding(), w, Some(r), &rm.into(), 0)
+pub fn rm_r(f: &Form<shape::RmR>, w: Width, rm: impl Operand, r: Gpr) -> Encoded {
+    legacy(f.encoding(), w, Some(r), rm, 0)
 }
 
 /// `op r, r/m`
-pub fn r_rm(f: &Form<shape::RRm>, w: Width, r: Gpr, rm: impl Into<Rm>) -> Encoded {
-    legacy(f.encoding(), w, Some(r), &rm.into(), 0)
+pub fn r_rm(f: &Form<shape::RRm>, w: Width, r: Gpr, rm: impl Operand) -> Encoded {
+    legacy(f.encoding(), w, Some(r), rm, 0)
 }
 
 /// `op r, m`
 pub fn r_m(f: &Form<shape::RM>, w: Width, r: Gpr, m: Mem) -> Encoded {
-    legacy(f.encoding(), w, Some(r), &Rm::Mem(m), 0)
+    legacy(f.encoding(), w, Some(r), m, 0)
 }
 
 /// `op m, r`
 pub fn m_r(f: &Form<shape::MR>, w: Width, m: Mem, r: Gpr) -> Encoded {
-    legacy(f.encoding(), w, Some(r), &Rm::Mem(m), 0)
+    legacy(f.encoding(), w, Some(r), m, 0)
 }
 
 /// `op r/m`
-pub fn rm(f: &Form<shape::Rm>, w: Width, rm: impl Into<Rm>) -> Encoded {
-    legacy(f.encoding(), w, None, &rm.into(), 0)
+pub fn rm(f: &Form<shape::Rm>, w: Width, rm: impl Operand) -> Encoded {
+    legacy(f.encoding(), w, None, rm, 0)
 }
 
 /// `op r/m, cl`
-pub fn rm_cl(f: &Form<shape::RmCl>, w: Width, rm: impl Into<Rm>) -> Encoded {
-    legacy(f.encoding(), w, None, &rm.into(), 0)
+pub fn rm_cl(f: &Form<shape::RmCl>, w: Width, rm: impl Operand) -> Encoded {
+    legacy(f.encoding(), w, None, rm, 0)
 }
 
 /// `op r/m, imm8`
-pub fn rm_i8(f: &Form<shape::RmI8>, w: Width, rm: impl Into<Rm>, imm: i8) -> Encoded {
-    let mut e = legacy(f.encoding(), w, None, &rm.into(), 0);
+pub fn rm_i8(f: &Form<shape::RmI8>, w: Width, rm: impl Operand, imm: i8) -> Encoded {
+    let mut e = legacy(f.encoding(), w, None, rm, 0);
     e.imm8(imm);
     e
 }
 
 /// `op r/m, imm16`
-pub fn rm_i16(f: &Form<shape::RmI16>, w: Width, rm: impl Into<Rm>, imm: i16) -> Encoded {
-    let mut e = legacy(f.encoding(), w, None, &rm.into(), 0);
+pub fn rm_i16(f: &Form<shape::RmI16>, w: Width, rm: impl Operand, imm: i16) -> Encoded {
+    let mut e = legacy(f.encoding(), w, None, rm, 0);
     e.number(u64::from(u16::from_ne_bytes(imm.to_ne_bytes())), 16);
     e
 }
 
 /// `op r/m, imm32`
-pub fn rm_i32(f: &Form<shape::RmI32>, w: Width, rm: impl Into<Rm>, imm: i32) -> Encoded {
-    let mut e = legacy(f.encoding(), w, None, &rm.into(), 0);
+pub fn rm_i32(f: &Form<shape::RmI32>, w: Width, rm: impl Operand, imm: i32) -> Encoded {
+    let mut e = legacy(f.encoding(), w, None, rm, 0);
     e.imm32(imm);
     e
 }
 
 /// `op m, imm8`
 pub fn m_i8(f: &Form<shape::MI8>, w: Width, m: Mem, imm: i8) -> Encoded {
-    let mut e = legacy(f.encoding(), w, None, &Rm::Mem(m), 0);
+    let mut e = legacy(f.encoding(), w, None, m, 0);
     e.imm8(imm);
     e
 }
 
 /// `op m, imm32`
 pub fn m_i32(f: &Form<shape::MI32>, w: Width, m: Mem, imm: i32) -> Encoded {
-    let mut e = legacy(f.encoding(), w, None, &Rm::Mem(m), 0);
+    let mut e = legacy(f.encoding(), w, None, m, 0);
     e.imm32(imm);
     e
 }
 
 /// `op r, r/m, imm8`
-pub fn r_rm_i8(f: &Form<shape::RRmI8>, w: Width, r: Gpr, rm: impl Into<Rm>, imm: i8) -> Encoded {
-    let mut e = legacy(f.encoding(), w, Some(r), &rm.into(), 0);
+pub fn r_rm_i8(f: &Form<shape::RRmI8>, w: Width, r: Gpr, rm: impl Operand, imm: i8) -> Encoded {
+    let mut e = legacy(f.encoding(), w, Some(r), rm, 0);
     e.imm8(imm);
     e
 }
 
 /// `op r, r/m, imm32`
-pub fn r_rm_i32(f: &Form<shape::RRmI32>, w: Width, r: Gpr, rm: impl Into<Rm>, imm: i32) -> Encoded {
-    let mut e = legacy(f.encoding(), w, Some(r), &rm.into(), 0);
+pub fn r_rm_i32(f: &Form<shape::RRmI32>, w: Width, r: Gpr, rm: impl Operand, imm: i32) -> Encoded {
+    let mut e = legacy(f.encoding(), w, Some(r), rm, 0);
     e.imm32(imm);
     e
 }
@@ -322,35 +377,23 @@ pub fn zo(f: &Form<shape::Zo>, w: Width) -> Encoded {
 }
 
 /// `op<cc> r, r/m`
-pub fn cc_r_rm(f: &Form<shape::CcRRm>, cc: Cc, w: Width, r: Gpr, rm: impl Into<Rm>) -> Encoded {
-    legacy(f.encoding(), w, Some(r), &rm.into(), cc as u8)
+pub fn cc_r_rm(f: &Form<shape::CcRRm>, cc: Cc, w: Width, r: Gpr, rm: impl Operand) -> Encoded {
+    legacy(f.encoding(), w, Some(r), rm, cc as u8)
 }
 
 /// `op<cc> r/m`
-pub fn cc_rm(f: &Form<shape::CcRm>, cc: Cc, rm: impl Into<Rm>) -> Encoded {
-    legacy(f.encoding(), Width::W32, None, &rm.into(), cc as u8)
+pub fn cc_rm(f: &Form<shape::CcRm>, cc: Cc, rm: impl Operand) -> Encoded {
+    legacy(f.encoding(), Width::W32, None, rm, cc as u8)
 }
 
 /// `op r, r/m, v`
-pub fn vex_r_rm_v(
-    f: &Form<shape::VexRRmV>,
-    w: Width,
-    r: Gpr,
-    rm: impl Into<Rm>,
-    v: Gpr,
-) -> Encoded {
-    vex(f.row(), w, r, Some(v), &rm.into())
+pub fn vex_r_rm_v(f: &Form<shape::VexRRmV>, w: Width, r: Gpr, rm: impl Operand, v: Gpr) -> Encoded {
+    vex(f.row(), w, r, Some(v), rm)
 }
 
 /// `op r, v, r/m`
-pub fn vex_r_v_rm(
-    f: &Form<shape::VexRVRm>,
-    w: Width,
-    r: Gpr,
-    v: Gpr,
-    rm: impl Into<Rm>,
-) -> Encoded {
-    vex(f.row(), w, r, Some(v), &rm.into())
+pub fn vex_r_v_rm(f: &Form<shape::VexRVRm>, w: Width, r: Gpr, v: Gpr, rm: impl Operand) -> Encoded {
+    vex(f.row(), w, r, Some(v), rm)
 }
 
 /// `op r, r/m, imm8` (VEX)
@@ -358,10 +401,10 @@ pub fn vex_r_rm_i8(
     f: &Form<shape::VexRRmI8>,
     w: Width,
     r: Gpr,
-    rm: impl Into<Rm>,
+    rm: impl Operand,
     imm: i8,
 ) -> Encoded {
-    let mut e = vex(f.row(), w, r, None, &rm.into());
+    let mut e = vex(f.row(), w, r, None, rm);
     e.imm8(imm);
     e
 }

@@ -150,18 +150,6 @@ pub enum Rm {
     Mem(Mem),
 }
 
-impl From<Gpr> for Rm {
-    fn from(reg: Gpr) -> Rm {
-        Rm::Reg(reg)
-    }
-}
-
-impl From<Mem> for Rm {
-    fn from(mem: Mem) -> Rm {
-        Rm::Mem(mem)
-    }
-}
-
 /// A condition code, by its number in encodings.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
