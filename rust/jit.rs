@@ -288,7 +288,7 @@ pub struct Image {
 impl Image {
     /// The machine code.
     pub fn bytes(&self) -> &[u8] {
-        &self.layout.bytes
+        self.layout.bytes()
     }
 
     /// Fields that hold the distance to an absolute address.
@@ -333,17 +333,7 @@ impl Image {
     ///
     /// `ERANGE` when a target is more than 2 GiB from its use.
     pub fn relocate(&mut self, base: u64) -> Result {
-        for reloc in &self.layout.relocs {
-            let at = usize::try_from(reloc.at).map_err(|_| ERANGE)?;
-            let end = at.checked_add(4).ok_or(ERANGE)?;
-            let next = base.wrapping_add(u64::from(reloc.at)).wrapping_add(4);
-            // The distance of two addresses, wrapped into the signed range.
-            let distance = i64::from_ne_bytes(reloc.target.wrapping_sub(next).to_ne_bytes());
-            let distance = i32::try_from(distance).map_err(|_| ERANGE)?;
-            let field = self.layout.bytes.get_mut(at..end).ok_or(ERANGE)?;
-            field.copy_from_slice(&distance.to_le_bytes());
-        }
-        Ok(())
+        self.layout.relocate(base)
     }
 }
 

@@ -65,6 +65,32 @@ pub struct Reloc {
     pub target: u64,
 }
 
+/// Bytes that are zero at first, in blocks: the kernel's vectors fill element by element, which would be
+/// six instructions for each byte.
+#[derive(Debug, Default)]
+struct Blocks(KVVec<[u8; Blocks::SIZE]>);
+
+impl Blocks {
+    const SIZE: usize = 64;
+
+    /// Makes it as many bytes long at least.
+    fn grow(&mut self, len: usize) -> Result {
+        let blocks = len.div_ceil(Self::SIZE);
+        if blocks > self.0.len() {
+            self.0.resize(blocks, [0; Self::SIZE], GFP_KERNEL)?;
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.0.as_slice().as_flattened()
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.0.as_mut_slice().as_flattened_mut()
+    }
+}
+
 /// Code in a [`Buffer`] that may be appended once more: without jumps, labels and relocations.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece {
@@ -76,7 +102,7 @@ pub struct Piece {
 #[derive(Debug, Default)]
 pub struct Buffer {
     /// The code, and behind it room for more.
-    bytes: KVVec<u8>,
+    bytes: Blocks,
     used: usize,
     jumps: KVVec<Jump>,
     /// Where each slot's code starts; as many as were begun.
@@ -88,8 +114,9 @@ pub struct Buffer {
 /// Code whose layout is fixed: bytes, relocations, and where each [`Pos`] went.
 #[derive(Debug)]
 pub struct Layout {
-    /// Machine code; the relocated fields hold zero.
-    pub bytes: KVVec<u8>,
+    code: Blocks,
+    /// Bytes of code.
+    len: usize,
     /// Fields that depend on the place of the code.
     pub relocs: KVVec<Reloc>,
     /// Where each slot's code starts.
@@ -99,6 +126,31 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Machine code; the relocated fields hold zero.
+    pub fn bytes(&self) -> &[u8] {
+        self.code.bytes().get(..self.len).unwrap_or_default()
+    }
+
+    /// Patches the code for running at address `base`.
+    ///
+    /// # Errors
+    ///
+    /// `ERANGE` when a target is more than 2 GiB from its use.
+    pub fn relocate(&mut self, base: u64) -> Result {
+        let bytes = self.code.bytes_mut();
+        for reloc in &self.relocs {
+            let at = index(reloc.at);
+            let end = at.checked_add(4).ok_or(ERANGE)?;
+            let next = base.wrapping_add(u64::from(reloc.at)).wrapping_add(4);
+            // The distance of two addresses, wrapped into the signed range.
+            let distance = i64::from_ne_bytes(reloc.target.wrapping_sub(next).to_ne_bytes());
+            let distance = i32::try_from(distance).map_err(|_| ERANGE)?;
+            let field = bytes.get_mut(at..end).ok_or(ERANGE)?;
+            field.copy_from_slice(&distance.to_le_bytes());
+        }
+        Ok(())
+    }
+
     /// Where the code of `slot` starts, if there is such a slot.
     pub fn slot(&self, slot: u32) -> Option<u32> {
         let pos = self.slots.get(index(slot))?;
@@ -133,7 +185,7 @@ impl Buffer {
         buf.labels.resize(labels, None, GFP_KERNEL)?;
         // What short instructions take.
         let bytes = slots.checked_mul(4).ok_or(E2BIG)?.max(256);
-        buf.bytes.resize(bytes, 0, GFP_KERNEL)?;
+        buf.bytes.grow(bytes)?;
         Ok(buf)
     }
 
@@ -179,9 +231,10 @@ impl Buffer {
 
     /// Makes room for so many bytes behind the code.
     fn make_room(&mut self, len: usize) -> Result {
-        if self.bytes.len().wrapping_sub(self.used) < len {
-            let more = self.bytes.len().max(len).checked_mul(2).ok_or(E2BIG)?;
-            self.bytes.resize(more, 0, GFP_KERNEL)?;
+        let have = self.bytes.bytes().len();
+        if have.wrapping_sub(self.used) < len {
+            let more = have.max(len).checked_mul(2).ok_or(E2BIG)?;
+            self.bytes.grow(more)?;
         }
         Ok(())
     }
@@ -189,7 +242,7 @@ impl Buffer {
     /// Room for one instruction behind the code.
     fn room(&mut self) -> Result<&mut [u8; ROOM]> {
         self.make_room(ROOM)?;
-        let room = self.bytes.get_mut(self.used..);
+        let room = self.bytes.bytes_mut().get_mut(self.used..);
         room.and_then(|r| r.first_chunk_mut()).ok_or(E2BIG)
     }
 
@@ -227,7 +280,8 @@ impl Buffer {
     /// `ENOMEM`; `E2BIG`
     pub fn again(&mut self, piece: Piece) -> Result {
         self.make_room(piece.len)?;
-        let (code, room) = self.bytes.split_at_mut_checked(self.used).ok_or(E2BIG)?;
+        let bytes = self.bytes.bytes_mut();
+        let (code, room) = bytes.split_at_mut_checked(self.used).ok_or(E2BIG)?;
         let from = code.get(piece.start..).and_then(|c| c.get(..piece.len));
         let (from, to) = (from.ok_or(EINVAL)?, room.get_mut(..piece.len));
         to.ok_or(E2BIG)?.copy_from_slice(from);
@@ -386,10 +440,11 @@ impl Buffer {
         let jump_bytes = before.last().copied().unwrap_or(0);
         let total = self.used.checked_add(index(jump_bytes)).ok_or(E2BIG)?;
         i32::try_from(total).map_err(|_| E2BIG)?;
-        let mut bytes = KVVec::from_elem(0, total, GFP_KERNEL)?;
+        let mut bytes = Blocks::default();
+        bytes.grow(total)?;
         // What is left of the code as it was, and of the place where it goes.
-        let mut code = self.bytes.get(..self.used).ok_or(EINVAL)?;
-        let mut place = bytes.as_mut_slice();
+        let mut code = self.bytes.bytes().get(..self.used).ok_or(EINVAL)?;
+        let mut place = bytes.bytes_mut();
         let mut done = 0u32;
         for ((jump, pos), sum) in self.jumps.iter().zip(&targets).zip(&before) {
             let between = index(jump.at.wrapping_sub(done));
@@ -424,8 +479,9 @@ impl Buffer {
             .ok_or(EINVAL)?
             .copy_from_slice(code);
         let mut layout = Layout {
-            bytes,
-            relocs: KVVec::new(),
+            code: bytes,
+            len: total,
+            relocs: KVVec::with_capacity(self.relocs.len(), GFP_KERNEL)?,
             slots: self.slots,
             before,
         };
