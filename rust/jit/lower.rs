@@ -422,7 +422,8 @@ impl Lower<'_> {
 
     /// Computes the live values of registers other than `of` that are made of `gpr`.
     fn evict(&mut self, gpr: Gpr, of: Option<Reg>) -> Done {
-        if self.st.lazy().is_empty() {
+        let own = of.map_or(RegSet::NONE, RegSet::one);
+        if self.st.lazy().without(own).is_empty() {
             return Ok(());
         }
         for reg in self.st.users(gpr, of).iter() {

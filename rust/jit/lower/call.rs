@@ -29,9 +29,19 @@ impl Lower<'_> {
     pub(super) fn before_call(&mut self, args: RegSet) -> Done {
         // R0 gets the result, so its value from before is not needed.
         self.st.set(Reg::R0, Val::Home);
-        self.sync(args, false)?;
-        self.evict_caller_saved()?;
+        if !self.st.lazy().is_empty() {
+            self.sync(args, false)?;
+            self.evict_caller_saved()?;
+        }
         self.take_base()
+    }
+
+    /// Registers that the call `insn` reads and that are not at home.
+    fn waiting(&self, insn: &Insn) -> RegSet {
+        match self.st.lazy() {
+            lazy if lazy.is_empty() => lazy,
+            lazy => lazy.and(self.flow.uses(insn)),
+        }
     }
 
     pub(super) fn after_call(&mut self) {
@@ -48,7 +58,7 @@ impl Lower<'_> {
         let Some(addr) = (self.target.helper)(helper) else {
             return Err(refuse(Some(self.at), Why::NoHelper(helper)));
         };
-        self.before_call(self.flow.uses(insn))?;
+        self.before_call(self.waiting(insn))?;
         self.out.buf.call_absolute(addr)?;
         self.after_call();
         Ok(())
@@ -87,7 +97,7 @@ impl Lower<'_> {
             return self.inline(sub);
         }
         let label = entry_label(i)?;
-        self.before_call(self.flow.uses(insn))?;
+        self.before_call(self.waiting(insn))?;
         self.out.buf.call(label)?;
         self.after_call();
         Ok(())

@@ -340,10 +340,10 @@ impl Buffer {
     }
 
     fn absolute(&mut self, opcode: u8, target: u64) -> Result {
-        self.put(&[opcode])?;
-        let here = self.here();
-        self.relocs.push((here, target), GFP_KERNEL)?;
-        self.put(&[0; 4])
+        self.put(&[opcode, 0, 0, 0, 0])?;
+        let mut field = self.here();
+        field.bytes = field.bytes.wrapping_sub(4);
+        Ok(self.relocs.push((field, target), GFP_KERNEL)?)
     }
 
     /// Appends a call of an absolute address.
