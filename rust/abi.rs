@@ -84,6 +84,9 @@ impl ProgTypes {
     /// `TC` and a cgroup's filters.
     pub const TC_CGROUP: Self = Self::TC.and(Self::of(&[ProgType::CgroupSkb]));
 
+    /// Types that find sockets: those and XDP.
+    pub const LOOKS_UP: Self = Self::TC_CGROUP.and(Self::XDP);
+
     /// The set of these types.
     pub const fn of(types: &[ProgType]) -> Self {
         let mut bits = 0;

@@ -14,9 +14,11 @@ mod flat;
 mod layout;
 mod perf_event;
 mod skb;
+mod sock;
 mod xdp;
 
-pub use layout::KernelLayout;
+pub use layout::{KernelLayout, SOCK_PARTS, TCP_FIELDS};
+pub use sock::{check_sock, lower_sock_load, Sock};
 
 use crate::abi::ProgType;
 use crate::helper::Caps;
@@ -35,6 +37,8 @@ pub enum Value {
     PacketEnd,
     /// Start of the packet's metadata (`data_meta`).
     PacketMeta,
+    /// The packet's socket, or NULL (`sk`).
+    SockOrNull,
 }
 
 /// What a program wants to do with its context.

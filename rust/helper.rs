@@ -69,6 +69,10 @@ pub enum Arg {
     StackOrNull,
     /// The spin lock in a value of a map.
     SpinLock,
+    /// A socket.
+    Sock,
+    /// A socket that the program got from a look-up and gives back.
+    ReleaseSock,
 }
 
 /// What a helper returns in `R0`.
@@ -86,6 +90,12 @@ pub enum Ret {
     LengthOrErrno,
     /// Memory in a ring buffer of the `AllocSize` argument's size, to be given back, or NULL.
     RingMemOrNull,
+    /// A socket, or NULL.
+    SockOrNull,
+    /// A socket, a request, or what is left of a socket; or NULL.
+    SockCommonOrNull,
+    /// A socket of TCP, or NULL.
+    TcpSockOrNull,
 }
 
 /// A set of map types, by their numbers.
@@ -190,6 +200,10 @@ pub struct Helper {
     pub moves_packet: bool,
     /// It changes what is in its map, so the map must be one that programs may write.
     pub writes_map: bool,
+    /// The socket that it returns is to be given back.
+    pub acquires: bool,
+    /// The socket that it returns is its argument.
+    pub casts: bool,
     /// It calls a subprogram of the program.
     pub callback: bool,
     /// It is made of other instructions before the program runs.
@@ -233,6 +247,8 @@ macro_rules! helpers {
             pkt_access: flag(&[$(Flag::$flag),*], Flag::Pkt),
             moves_packet: flag(&[$(Flag::$flag),*], Flag::Moves),
             writes_map: flag(&[$(Flag::$flag),*], Flag::Writes),
+            acquires: flag(&[$(Flag::$flag),*], Flag::Acquires),
+            casts: flag(&[$(Flag::$flag),*], Flag::Casts),
             callback: has_func(&[$(Arg::$arg),*]),
             rewritten: flag(&[$(Flag::$flag),*], Flag::Rewritten),
             body: !flag(&[$(Flag::$flag),*], Flag::NoBody),
@@ -254,6 +270,10 @@ enum Flag {
     Moves,
     /// `writes_map`
     Writes,
+    /// `acquires`
+    Acquires,
+    /// `casts`
+    Casts,
     /// `rewritten`
     Rewritten,
     /// Not `body`
@@ -377,13 +397,23 @@ helpers! {
     79 skb_cgroup_id(Ctx) -> Integer, [], TC_CGROUP, None;
     80 get_current_cgroup_id() -> Integer, [], ALL, Bpf;
     83 skb_ancestor_cgroup_id(Ctx, Anything) -> Integer, [], TC_CGROUP, None;
+    84 sk_lookup_tcp(Ctx, MemRead, SizeOrZero, Anything, Anything) -> SockOrNull,
+        [Pkt, Acquires], LOOKS_UP, None;
+    85 sk_lookup_udp(Ctx, MemRead, SizeOrZero, Anything, Anything) -> SockOrNull,
+        [Pkt, Acquires], LOOKS_UP, None;
+    86 sk_release(ReleaseSock) -> Integer, [], LOOKS_UP, None;
     87 map_push_elem(ConstMap, MapValue, Anything) -> Integer,
         [Pkt, Writes], ALL, None, PUSHED;
     88 map_pop_elem(ConstMap, MapValueOut) -> Integer, [Writes], ALL, None, QUEUES;
     89 map_peek_elem(ConstMap, MapValueOut) -> Integer, [], ALL, None, PUSHED;
     93 spin_lock(SpinLock) -> Void, [], ALL, Bpf;
     94 spin_unlock(SpinLock) -> Void, [], ALL, Bpf;
+    95 sk_fullsock(Sock) -> SockOrNull, [Casts], TC_CGROUP, None;
+    96 tcp_sock(Sock) -> TcpSockOrNull, [Casts], TC_CGROUP, None;
     97 skb_ecn_set_ce(Ctx) -> Integer, [], TC_CGROUP, None;
+    98 get_listener_sock(Sock) -> SockOrNull, [], TC_CGROUP, None;
+    99 skc_lookup_tcp(Ctx, MemRead, SizeOrZero, Anything, Anything) -> SockCommonOrNull,
+        [Pkt, Acquires], LOOKS_UP, None;
     109 send_signal(Anything) -> Integer, [], ALL, Perfmon;
     112 probe_read_user(MemWrite, SizeOrZero, Anything) -> Integer, [Gpl], ALL, Perfmon;
     113 probe_read_kernel(MemWrite, SizeOrZero, Anything) -> Integer, [Gpl], ALL, Perfmon;

@@ -93,12 +93,19 @@ bodies! {
     79 new1 packet::skb_cgroup_id;
     80 new0 base::get_current_cgroup_id;
     83 new2 packet::skb_ancestor_cgroup_id;
+    84 new4 packet::tc_sk_lookup_tcp;
+    85 new4 packet::tc_sk_lookup_udp;
+    86 new1 packet::sk_release;
     87 new3 map::map_push_elem;
     88 new2 map::map_pop_elem;
     89 new2 map::map_peek_elem;
     93 new1 map::spin_lock;
     94 new1 map::spin_unlock;
+    95 new1 packet::sk_fullsock;
+    96 new1 packet::tcp_sock;
     97 new1 packet::skb_ecn_set_ce;
+    98 new1 packet::get_listener_sock;
+    99 new4 packet::tc_skc_lookup_tcp;
     109 new1 base::send_signal;
     112 new2 trace::probe_read_user;
     113 new2 trace::probe_read_kernel;
@@ -136,6 +143,9 @@ const RECORD: ProgTypes = ProgTypes::of(&[ProgType::Tracepoint]);
 /// Types whose context has no registers.
 const NO_REGS: ProgTypes = ProgTypes::of(&[ProgType::RawTracepoint]);
 
+/// Filters of cgroups, some of whose packets have no device.
+const CGROUP: ProgTypes = ProgTypes::of(&[ProgType::CgroupSkb]);
+
 /// Bodies that programs of some types have instead.
 static BY_TYPE: &[(i32, ProgTypes, Body)] = &[
     (23, ProgTypes::XDP, Body::new2(packet::xdp_redirect)),
@@ -151,6 +161,12 @@ static BY_TYPE: &[(i32, ProgTypes, Body)] = &[
     (67, RECORD, Body::new3(stack::of_record)),
     (67, NO_REGS, Body::new3(stack::of_caller)),
     (69, ProgTypes::XDP, Body::new3(packet::xdp_fib_lookup)),
+    (84, ProgTypes::XDP, Body::new4(packet::xdp_sk_lookup_tcp)),
+    (84, CGROUP, Body::new4(packet::cg_sk_lookup_tcp)),
+    (85, ProgTypes::XDP, Body::new4(packet::xdp_sk_lookup_udp)),
+    (85, CGROUP, Body::new4(packet::cg_sk_lookup_udp)),
+    (99, ProgTypes::XDP, Body::new4(packet::xdp_skc_lookup_tcp)),
+    (99, CGROUP, Body::new4(packet::cg_skc_lookup_tcp)),
     (163, ProgTypes::XDP, Body::new5(packet::xdp_check_mtu)),
 ];
 
@@ -175,6 +191,8 @@ const fn fits(row: &Helper, body: &Body) -> bool {
             | (Kind::Value, [Arg::MapValue, rest @ ..])
             | (Kind::Str, [Arg::ConstStr, rest @ ..])
             | (Kind::Lock, [Arg::SpinLock, rest @ ..])
+            | (Kind::Sock, [Arg::Sock, rest @ ..])
+            | (Kind::HeldSock, [Arg::ReleaseSock, rest @ ..])
             | (Kind::Word, [Arg::WordUpdate, rest @ ..])
             | (Kind::Ctx, [Arg::Ctx, rest @ ..]) => rest,
             (

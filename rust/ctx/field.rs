@@ -2,6 +2,7 @@
 
 //! A field of a view: its row, its access rule, what accesses to it become.
 
+use super::sock::tcp_member;
 use super::{Access, CtxLoad, CtxStore, KernelLayout, Lowering, Value};
 use crate::abi::{ProgType, ProgTypes};
 use crate::helper::{Cap, Caps};
@@ -22,6 +23,10 @@ pub(super) enum Rule {
     Whole(Size),
     /// Exactly that size, and never sign-extending.
     Exact(Size),
+    /// Loads of up to four bytes that begin where the field does.
+    Start,
+    /// Four bytes, or what lies in the first two of them.
+    Port,
 }
 
 /// Where the running kernel keeps a field.
@@ -51,6 +56,12 @@ pub(super) enum Place {
     Tstamp,
     /// The low bits of a byte: what kind of time that is.
     TstampType,
+    /// Bytes of an IPv6 address, 0 where there is none in the structure.
+    Address6(At),
+    /// A number of a queue that is all ones when there is none; nor is there one where nothing says so.
+    RxQueue(At),
+    /// A field of `struct tcp_sock`, by its number.
+    Tcp(usize),
 }
 
 /// One row of a view's table.
@@ -113,6 +124,12 @@ impl Field {
             (Rule::Whole(whole), _) => size == whole,
             (Rule::Exact(whole), Access::Load { sx: false } | Access::Store) => size == whole,
             (Rule::Exact(_), Access::Load { sx: true }) => false,
+            (Rule::Start, Access::Load { .. }) => off == self.start && size <= Size::W,
+            (Rule::Port, Access::Load { .. }) => {
+                let within = end.saturating_sub(self.start);
+                (off == self.start && size == Size::W) || within <= 2
+            }
+            (Rule::Start | Rule::Port, Access::Store) => false,
         };
         let capable = prog != ProgType::CgroupSkb || caps.has(cgroup);
         (fits && end <= self.end && types.contains(prog) && capable).then_some(self.value)
@@ -143,7 +160,7 @@ impl Field {
         // the in-tree verifier's conversion does so.
         let within = self.within(load.off)?;
         let part = |member: Size| match self.rule {
-            Rule::Narrow(_) if load.size < member => (load.size, within),
+            Rule::Narrow(_) | Rule::Start | Rule::Port if load.size < member => (load.size, within),
             _ => (member, 0),
         };
         let read = |size, src, off| Insn::Load {
@@ -156,6 +173,11 @@ impl Field {
         let alu = |op, width, imm| Insn::Alu {
             op,
             width,
+            dst,
+            src: Src::Imm(imm),
+        };
+        let constant = |imm| Insn::Mov {
+            width: Width::W32,
             dst,
             src: Src::Imm(imm),
         };
@@ -268,6 +290,29 @@ impl Field {
                 let mask = i32::from(layout.skb_tstamp_type_mask);
                 emit(alu(AluOp::And, Width::W32, mask))?;
             }
+            Place::Address6(at) => match at(layout) {
+                0 => emit(constant(0))?,
+                at => emit(read(load.size, src, add(at, within)?))?,
+            },
+            Place::RxQueue(at) => {
+                // All ones of 32 bits.
+                let none = constant(-1);
+                match at(layout) {
+                    0 => out.push(none, GFP_KERNEL)?,
+                    at => {
+                        out.push(read(Size::H, src, at), GFP_KERNEL)?;
+                        let target = jump_over(out, 1)?;
+                        let some = skip_if(Cond::Ne, dst, NO_QUEUE_MAPPING, target);
+                        out.push(some, GFP_KERNEL)?;
+                        out.push(none, GFP_KERNEL)?;
+                    }
+                }
+                rest = Some(Size::W);
+            }
+            Place::Tcp(index) => {
+                let (at, size) = tcp_member(layout, index)?;
+                emit(read(size, src, at))?;
+            }
         }
         if rest.is_some_and(|member| load.size < member) {
             let bits = i32::from(within).wrapping_mul(8);
@@ -376,7 +421,10 @@ impl Field {
             | Place::IfIndex
             | Place::NapiId
             | Place::Behind(..)
-            | Place::BehindSame(_) => return Err(EINVAL),
+            | Place::BehindSame(_)
+            | Place::Address6(_)
+            | Place::RxQueue(_)
+            | Place::Tcp(_) => return Err(EINVAL),
         }
         Ok(())
     }

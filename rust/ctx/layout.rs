@@ -2,6 +2,44 @@
 
 //! Where the running kernel's structures keep what contexts show.
 
+/// What is shown of a socket: indices in [`KernelLayout::sock`], the order of its shim's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SockPart {
+    /// `struct sock`: `sk_bound_dev_if` (u32)
+    BoundDevIf,
+    /// `struct sock_common`: `skc_family` (u16)
+    Family,
+    /// `struct sock`: `sk_type` (u16)
+    Type,
+    /// `struct sock`: `sk_protocol` (u16)
+    Protocol,
+    /// `struct sock`: `sk_mark` (u32)
+    Mark,
+    /// `struct sock`: `sk_priority` (u32)
+    Priority,
+    /// `struct sock_common`: `skc_rcv_saddr` (u32, network order)
+    Source,
+    /// `struct sock_common`: `skc_v6_rcv_saddr` (16 bytes), 0 in a kernel without IPv6
+    Source6,
+    /// `struct sock_common`: `skc_num` (u16)
+    SourcePort,
+    /// `struct sock_common`: `skc_dport` (u16, network order)
+    DestPort,
+    /// `struct sock_common`: `skc_daddr` (u32, network order)
+    Dest,
+    /// `struct sock_common`: `skc_v6_daddr` (16 bytes), 0 in a kernel without IPv6
+    Dest6,
+    /// `struct sock_common`: `skc_state` (u8)
+    State,
+    /// `struct sock`: `sk_rx_queue_mapping` (u16), 0 in a kernel that keeps none
+    RxQueue,
+}
+
+/// How many of them there are.
+pub const SOCK_PARTS: usize = SockPart::RxQueue as usize + 1;
+/// Fields of `struct bpf_tcp_sock`.
+pub const TCP_FIELDS: usize = 26;
+
 /// Byte offsets inside the running kernel's structures, as the C compiler laid them out.
 ///
 /// The module fills it in from C; host tests make one up.
@@ -75,6 +113,14 @@ pub struct KernelLayout {
     pub skb_cloned: i16,
     /// The bit of `cloned` in that byte (`CLONED_MASK`).
     pub skb_cloned_mask: u8,
+    /// `struct sk_buff`: `sk` (pointer)
+    pub skb_sk: i16,
+    /// Sockets, by `SockPart`
+    pub sock: [i16; SOCK_PARTS],
+    /// `struct tcp_sock`: what `struct bpf_tcp_sock` shows of it, in that one's order
+    pub tcp: [i16; TCP_FIELDS],
+    /// Bytes that each of those has there
+    pub tcp_size: [u8; TCP_FIELDS],
     /// `struct xdp_buff`: `data` (pointer)
     pub xdp_data: i16,
     /// `struct xdp_buff`: `data_end` (pointer)

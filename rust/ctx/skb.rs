@@ -2,8 +2,8 @@
 
 //! `struct __sk_buff`: the view of packets that filters, classifiers and actions have.
 //!
-//! Fields without a row cannot be accessed: `flow_keys` (nobody here may) and the socket's
-//! (`family` to `local_port`, `sk`).
+//! Fields without a row cannot be accessed: `flow_keys` and the socket's own (`family` to `local_port`),
+//! which nobody here may.
 
 use super::field::{table, Field, Place, Rule};
 use super::Value;
@@ -143,6 +143,12 @@ const ROWS: &[Field] = &[
         NONE,
         Place::Shared(|l| l.shinfo_gso_segs, Size::H),
     ),
+    // sk
+    Field {
+        value: Value::SockOrNull,
+        rule: Rule::Exact(Size::Dw),
+        ..double(168, ALL, NONE, Place::Member(|l| l.skb_sk, Size::Dw))
+    },
     // gso_size
     word(
         176,

@@ -58,6 +58,10 @@ const LAYOUT: KernelLayout = KernelLayout {
     pe_data: 8,
     sample_period: 32,
     sample_addr: 40,
+    skb_sk: 24,
+    sock: [20, 16, 518, 520, 460, 448, 4, 72, 14, 12, 0, 56, 18, 128],
+    tcp: [0; 26],
+    tcp_size: [4; 26],
 };
 
 fn lowering(prog: ProgType) -> Lowering<'static> {

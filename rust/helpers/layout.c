@@ -7,8 +7,10 @@
 #include <linux/netdevice.h>
 #include <linux/perf_event.h>
 #include <linux/skbuff.h>
+#include <linux/tcp.h>
 #include <net/busy_poll.h>
 #include <net/sch_generic.h>
+#include <net/sock.h>
 #include <net/xdp.h>
 
 /* rust/sys/layout.rs has the same struct. */
@@ -52,17 +54,114 @@ struct oxbpf_layout {
 	s16 pe_data;
 	s16 sample_period;
 	s16 sample_addr;
+	s16 skb_sk;
+	s16 sock[14];
+	s16 tcp[26];
 	s32 min_napi_id;
 	u8 skb_pkt_type_mask;
 	u8 skb_tstamp_type_mask;
 	u8 skb_at_ingress_mask;
 	u8 skb_cloned_mask;
+	u8 tcp_size[26];
 };
 
 void oxbpf_layout(struct oxbpf_layout *layout);
 
 /* A field of the structure that some layer keeps in the packet's cb. */
 #define CB_OFF(type, field) (offsetof(struct sk_buff, cb) + offsetof(type, field))
+
+/* What programs see of a socket, and how many bytes it has there. rust/ctx/layout.rs has the order. */
+static void oxbpf_layout_sock(struct oxbpf_layout *layout)
+{
+	static const s16 sock[] = {
+		offsetof(struct sock, sk_bound_dev_if),
+		offsetof(struct sock_common, skc_family),
+		offsetof(struct sock, sk_type),
+		offsetof(struct sock, sk_protocol),
+		offsetof(struct sock, sk_mark),
+		offsetof(struct sock, sk_priority),
+		offsetof(struct sock_common, skc_rcv_saddr),
+#if IS_ENABLED(CONFIG_IPV6)
+		offsetof(struct sock_common, skc_v6_rcv_saddr),
+#else
+		0,
+#endif
+		offsetof(struct sock_common, skc_num),
+		offsetof(struct sock_common, skc_dport),
+		offsetof(struct sock_common, skc_daddr),
+#if IS_ENABLED(CONFIG_IPV6)
+		offsetof(struct sock_common, skc_v6_daddr),
+#else
+		0,
+#endif
+		offsetof(struct sock_common, skc_state),
+#ifdef CONFIG_SOCK_RX_QUEUE_MAPPING
+		offsetof(struct sock, sk_rx_queue_mapping),
+#else
+		0,
+#endif
+	};
+
+	BUILD_BUG_ON(ARRAY_SIZE(sock) != ARRAY_SIZE(layout->sock));
+	BUILD_BUG_ON(sizeof_field(struct sock, sk_bound_dev_if) != 4);
+	BUILD_BUG_ON(sizeof_field(struct sock_common, skc_family) != 2);
+	BUILD_BUG_ON(sizeof_field(struct sock, sk_type) != 2);
+	BUILD_BUG_ON(sizeof_field(struct sock, sk_protocol) != 2);
+	BUILD_BUG_ON(sizeof_field(struct sock, sk_mark) != 4);
+	BUILD_BUG_ON(sizeof_field(struct sock, sk_priority) != 4);
+	BUILD_BUG_ON(sizeof_field(struct sock_common, skc_num) != 2);
+	BUILD_BUG_ON(sizeof_field(struct sock_common, skc_dport) != 2);
+	BUILD_BUG_ON(sizeof_field(struct sock_common, skc_state) != 1);
+#ifdef CONFIG_SOCK_RX_QUEUE_MAPPING
+	BUILD_BUG_ON(sizeof_field(struct sock, sk_rx_queue_mapping) != 2);
+#endif
+	memcpy(layout->sock, sock, sizeof(sock));
+}
+
+#define OXBPF_TCP(field)							\
+	do {									\
+		layout->tcp[n] = offsetof(struct tcp_sock, field);		\
+		layout->tcp_size[n++] = sizeof_field(struct tcp_sock, field);	\
+	} while (0)
+
+/* The same of a TCP socket, in the order of struct bpf_tcp_sock. */
+static void oxbpf_layout_tcp(struct oxbpf_layout *layout)
+{
+	unsigned int n = 0;
+
+	BUILD_BUG_ON(sizeof(struct tcp_sock) > S16_MAX);
+	OXBPF_TCP(snd_cwnd);
+	OXBPF_TCP(srtt_us);
+	/* Its first sample is the current one. */
+	BUILD_BUG_ON(offsetof(struct minmax, s) != 0);
+	layout->tcp[n] = offsetof(struct tcp_sock, rtt_min) + offsetof(struct minmax_sample, v);
+	layout->tcp_size[n++] = sizeof_field(struct minmax_sample, v);
+	OXBPF_TCP(snd_ssthresh);
+	OXBPF_TCP(rcv_nxt);
+	OXBPF_TCP(snd_nxt);
+	OXBPF_TCP(snd_una);
+	OXBPF_TCP(mss_cache);
+	OXBPF_TCP(ecn_flags);
+	OXBPF_TCP(rate_delivered);
+	OXBPF_TCP(rate_interval_us);
+	OXBPF_TCP(packets_out);
+	OXBPF_TCP(retrans_out);
+	OXBPF_TCP(total_retrans);
+	OXBPF_TCP(segs_in);
+	OXBPF_TCP(data_segs_in);
+	OXBPF_TCP(segs_out);
+	OXBPF_TCP(data_segs_out);
+	OXBPF_TCP(lost_out);
+	OXBPF_TCP(sacked_out);
+	OXBPF_TCP(bytes_received);
+	OXBPF_TCP(bytes_acked);
+	OXBPF_TCP(dsack_dups);
+	OXBPF_TCP(delivered);
+	OXBPF_TCP(delivered_ce);
+	layout->tcp[n] = offsetof(struct inet_connection_sock, icsk_retransmits);
+	layout->tcp_size[n++] = sizeof_field(struct inet_connection_sock, icsk_retransmits);
+	WARN_ON_ONCE(n != ARRAY_SIZE(layout->tcp));
+}
 
 void oxbpf_layout(struct oxbpf_layout *layout)
 {
@@ -102,6 +201,7 @@ void oxbpf_layout(struct oxbpf_layout *layout)
 		.skb_tstamp = offsetof(struct sk_buff, tstamp),
 		.skb_tstamp_type = SKB_BF_MONO_TC_OFFSET,
 		.skb_cloned = CLONED_OFFSET,
+		.skb_sk = offsetof(struct sk_buff, sk),
 		.xdp_data = offsetof(struct xdp_buff, data),
 		.xdp_data_end = offsetof(struct xdp_buff, data_end),
 		.xdp_data_meta = offsetof(struct xdp_buff, data_meta),
@@ -118,4 +218,6 @@ void oxbpf_layout(struct oxbpf_layout *layout)
 		.skb_at_ingress_mask = TC_AT_INGRESS_MASK,
 		.skb_cloned_mask = CLONED_MASK,
 	};
+	oxbpf_layout_sock(layout);
+	oxbpf_layout_tcp(layout);
 }

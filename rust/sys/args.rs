@@ -308,6 +308,30 @@ impl LockArg {
     }
 }
 
+/// A socket, a request, or what is left of a socket.
+///
+/// # Invariants
+///
+/// The address of a `struct sock_common` that is there until the program ends, or until the program gives
+/// it back.
+#[repr(transparent)]
+pub(crate) struct SockArg {
+    _addr: usize,
+    _thread: NotThreadSafe,
+}
+
+/// One that a look-up gave to the program, which has not given it back.
+///
+/// # Invariants
+///
+/// As of [`SockArg`]; and if look-ups take references to such a one, the program has one to it. After the call
+/// it uses none of its pointers to it.
+#[repr(transparent)]
+pub(crate) struct HeldSockArg {
+    _addr: usize,
+    _thread: NotThreadSafe,
+}
+
 /// What a parameter of a helper body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -341,6 +365,10 @@ pub(crate) enum Kind {
     Walk,
     /// [`LockArg`]
     Lock,
+    /// [`SockArg`]
+    Sock,
+    /// [`HeldSockArg`]
+    HeldSock,
 }
 
 /// A type that a helper body may take.
@@ -372,6 +400,8 @@ params! {
     StrArg [] = Str;
     WalkArg<W> [W] = Walk;
     LockArg [] = Lock;
+    SockArg [] = Sock;
+    HeldSockArg [] = HeldSock;
 }
 
 /// A helper body: its address, and what it takes.

@@ -46,11 +46,15 @@ pub(crate) struct Layout {
     pub(crate) pe_data: i16,
     pub(crate) sample_period: i16,
     pub(crate) sample_addr: i16,
+    pub(crate) skb_sk: i16,
+    pub(crate) sock: [i16; 14],
+    pub(crate) tcp: [i16; 26],
     pub(crate) min_napi_id: i32,
     pub(crate) skb_pkt_type_mask: u8,
     pub(crate) skb_tstamp_type_mask: u8,
     pub(crate) skb_at_ingress_mask: u8,
     pub(crate) skb_cloned_mask: u8,
+    pub(crate) tcp_size: [u8; 26],
 }
 
 extern "C" {

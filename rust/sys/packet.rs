@@ -6,7 +6,7 @@
 //! ([`super::args`]): so declaring one is the unsafe act, and it is safe to have as a helper's body.
 //! A number arrives in a whole register, of which the shim takes as much as its C type has.
 
-use super::args::{CtxArg, ReadArg, UpdateArg, WordArg, WriteArg};
+use super::args::{CtxArg, HeldSockArg, ReadArg, SockArg, UpdateArg, WordArg, WriteArg};
 use super::skb::SkBuff;
 use super::xdp::XdpBuff;
 
@@ -190,6 +190,46 @@ unsafe extern "C" {
         diff: u64,
         flags: u64,
     ) -> u64;
+
+    /// `sk_lookup_tcp(skb, tuple, len, netns, flags)`
+    #[link_name = "oxbpf_tc_sk_lookup_tcp"]
+    pub(crate) safe fn tc_sk_lookup_tcp(skb: Skb, tuple: ReadArg, netns: u64, flags: u64) -> u64;
+    /// `sk_lookup_udp(skb, tuple, len, netns, flags)`
+    #[link_name = "oxbpf_tc_sk_lookup_udp"]
+    pub(crate) safe fn tc_sk_lookup_udp(skb: Skb, tuple: ReadArg, netns: u64, flags: u64) -> u64;
+    /// `skc_lookup_tcp(skb, tuple, len, netns, flags)`
+    #[link_name = "oxbpf_tc_skc_lookup_tcp"]
+    pub(crate) safe fn tc_skc_lookup_tcp(skb: Skb, tuple: ReadArg, netns: u64, flags: u64) -> u64;
+    /// `sk_lookup_tcp(skb, tuple, len, netns, flags)` of a cgroup's filter
+    #[link_name = "oxbpf_cg_sk_lookup_tcp"]
+    pub(crate) safe fn cg_sk_lookup_tcp(skb: Skb, tuple: ReadArg, netns: u64, flags: u64) -> u64;
+    /// `sk_lookup_udp(skb, tuple, len, netns, flags)` of a cgroup's filter
+    #[link_name = "oxbpf_cg_sk_lookup_udp"]
+    pub(crate) safe fn cg_sk_lookup_udp(skb: Skb, tuple: ReadArg, netns: u64, flags: u64) -> u64;
+    /// `skc_lookup_tcp(skb, tuple, len, netns, flags)` of a cgroup's filter
+    #[link_name = "oxbpf_cg_skc_lookup_tcp"]
+    pub(crate) safe fn cg_skc_lookup_tcp(skb: Skb, tuple: ReadArg, netns: u64, flags: u64) -> u64;
+    /// `sk_lookup_tcp(xdp, tuple, len, netns, flags)` of XDP
+    #[link_name = "oxbpf_xdp_sk_lookup_tcp"]
+    pub(crate) safe fn xdp_sk_lookup_tcp(xdp: Xdp, tuple: ReadArg, netns: u64, flags: u64) -> u64;
+    /// `sk_lookup_udp(xdp, tuple, len, netns, flags)` of XDP
+    #[link_name = "oxbpf_xdp_sk_lookup_udp"]
+    pub(crate) safe fn xdp_sk_lookup_udp(xdp: Xdp, tuple: ReadArg, netns: u64, flags: u64) -> u64;
+    /// `skc_lookup_tcp(xdp, tuple, len, netns, flags)` of XDP
+    #[link_name = "oxbpf_xdp_skc_lookup_tcp"]
+    pub(crate) safe fn xdp_skc_lookup_tcp(xdp: Xdp, tuple: ReadArg, netns: u64, flags: u64) -> u64;
+    /// `sk_release(sk)`
+    #[link_name = "oxbpf_sk_release"]
+    pub(crate) safe fn sk_release(sk: HeldSockArg) -> u64;
+    /// `sk_fullsock(sk)`
+    #[link_name = "oxbpf_sk_fullsock"]
+    pub(crate) safe fn sk_fullsock(sk: SockArg) -> u64;
+    /// `tcp_sock(sk)`
+    #[link_name = "oxbpf_tcp_sock"]
+    pub(crate) safe fn tcp_sock(sk: SockArg) -> u64;
+    /// `get_listener_sock(sk)`
+    #[link_name = "oxbpf_get_listener_sock"]
+    pub(crate) safe fn get_listener_sock(sk: SockArg) -> u64;
 
     fn oxbpf_tunnel_exit();
 }

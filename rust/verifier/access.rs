@@ -6,6 +6,7 @@ mod ctx;
 mod helper;
 mod map;
 mod packet;
+mod sock;
 mod stack;
 
 pub(crate) use helper::Overwrite;
@@ -16,6 +17,7 @@ use super::error::refuse;
 use super::explore::{Target, Verifier};
 use super::state::reg::{Base, Num, Ptr, Val};
 use super::transfer::MAX_VAR_OFF;
+use crate::ctx::Sock;
 use crate::isa::{Reg, Size};
 use kernel::prelude::*;
 
@@ -82,6 +84,13 @@ impl Verifier<'_> {
                 self.check_memory(ptr, a.reg, a.off, a.len(), size, false)?;
                 Ok(any)
             }
+            Base::Sock {
+                sock,
+                or_null: false,
+            } => {
+                self.check_sock(ptr, sock, a)?;
+                Ok(any)
+            }
             Base::MapKey { map } => {
                 let size = self.map(map)?.key_size;
                 self.check_memory(ptr, a.reg, a.off, a.len(), size, false)?;
@@ -95,6 +104,7 @@ impl Verifier<'_> {
             | Base::MapOrNull { .. }
             | Base::MapValue { or_null: true, .. }
             | Base::RingMem { or_null: true, .. }
+            | Base::Sock { or_null: true, .. }
             | Base::Func { .. }
             | Base::PacketEnd => self.invalid_access(p, a.reg),
         }
@@ -127,7 +137,7 @@ impl Verifier<'_> {
                 self.no_leak(&value, "mem")?;
                 self.check_memory(ptr, a.reg, a.off, a.len(), size, false)
             }
-            Base::MapKey { .. } => refuse!(
+            Base::MapKey { .. } | Base::Sock { or_null: false, .. } => refuse!(
                 self.log,
                 EACCES,
                 "R{} cannot write into {}",
@@ -146,6 +156,7 @@ impl Verifier<'_> {
             | Base::MapOrNull { .. }
             | Base::MapValue { or_null: true, .. }
             | Base::RingMem { or_null: true, .. }
+            | Base::Sock { or_null: true, .. }
             | Base::Func { .. }
             | Base::PacketEnd => self.invalid_access(p, a.reg).map(|_| ()),
         }
@@ -168,10 +179,12 @@ impl Verifier<'_> {
         )
     }
 
-    /// Context accesses are rewritten, so one instruction cannot access context and other memory.
+    /// Accesses to the context and to sockets are rewritten, each in its way, so one instruction cannot
+    /// access one of them and anything else.
     fn reach(&mut self, ptr: &Ptr, _reg: Reg) -> Result {
         let target = match ptr.base {
             Base::Ctx => Target::Ctx,
+            Base::Sock { sock, .. } => Target::Sock(sock),
             Base::Stack { .. }
             | Base::ConstMap { .. }
             | Base::MapOrNull { .. }
@@ -225,6 +238,11 @@ impl Verifier<'_> {
             Base::MapValue { .. } => ("value ", strict, 0),
             Base::MapKey { .. } => ("key ", strict, 0),
             Base::Ctx => ("context ", strict, 0),
+            Base::Sock { sock, .. } => match sock {
+                Sock::Common => ("sock_common ", strict, 0),
+                Sock::Full => ("sock ", strict, 0),
+                Sock::Tcp => ("tcp_sock ", strict, 0),
+            },
             // Nothing is behind it yet, so it goes the way of a value.
             Base::MapOrNull { .. } => ("value ", strict, 0),
             Base::ConstMap { .. } | Base::RingMem { .. } | Base::Func { .. } | Base::PacketEnd => {

@@ -80,6 +80,8 @@ impl<T: Copy + PartialEq> Agreed<T> {
 pub(crate) enum Target {
     /// The context, whose accesses are rewritten.
     Ctx,
+    /// A socket of that kind, whose accesses are rewritten, too.
+    Sock(ctx::Sock),
     /// Anything that is accessed as it stands.
     Plain,
 }

@@ -249,6 +249,26 @@ impl<'a> Output<'a> {
                 ctx::lower_load(&self.lowering(), &load, &mut self.code.insns)?;
                 self.fill_facts(fact)?;
             }
+            Insn::Load {
+                size,
+                sx,
+                dst,
+                src,
+                off,
+            } if matches!(learnt.target, Some(Target::Sock(_))) => {
+                let Some(Target::Sock(sock)) = learnt.target else {
+                    return Err(EFAULT);
+                };
+                let load = ctx::CtxLoad {
+                    size,
+                    sx,
+                    dst,
+                    src,
+                    off,
+                };
+                ctx::lower_sock_load(sock, &self.lowering(), &load, &mut self.code.insns)?;
+                self.fill_facts(fact)?;
+            }
             Insn::Store {
                 size,
                 dst,

@@ -130,7 +130,11 @@ impl Verifier<'_> {
             Base::RingMem { size, .. } => {
                 list.item(format_args!("sz={}", Unum(u64::from(size))))?;
             }
-            Base::Ctx | Base::Stack { .. } | Base::Func { .. } | Base::PacketEnd => {}
+            Base::Ctx
+            | Base::Stack { .. }
+            | Base::Sock { .. }
+            | Base::Func { .. }
+            | Base::PacketEnd => {}
         }
         match p.const_offset() {
             Some(0) => {}

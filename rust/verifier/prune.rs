@@ -696,6 +696,7 @@ fn ptrs_equal(old: &Ptr, cur: &Ptr, strict: Strict, ids: &mut IdMap) -> bool {
             | Base::MapOrNull { .. }
             | Base::MapValue { .. }
             | Base::RingMem { .. }
+            | Base::Sock { .. }
             | Base::MapKey { .. }
             | Base::Func { .. }
             | Base::Packet(_)

@@ -39,6 +39,11 @@ pub enum Place {
         /// It may be NULL.
         or_null: bool,
     },
+    /// A socket.
+    Sock {
+        /// It may be NULL.
+        or_null: bool,
+    },
     /// A key of a map.
     MapKey {
         /// Index in the used maps.
@@ -89,6 +94,7 @@ impl Seen {
                 or_null,
             },
             Base::RingMem { size, or_null } => Place::RingMem { size, or_null },
+            Base::Sock { or_null, .. } => Place::Sock { or_null },
             Base::MapKey { map } => Place::MapKey { map: map.into() },
             Base::Func { .. } => Place::Func,
             Base::Packet(_) => Place::Packet,

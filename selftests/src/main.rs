@@ -47,6 +47,7 @@ mod ringbuf;
 mod run;
 mod security;
 mod shape;
+mod socks;
 mod stress;
 mod table;
 mod tail;
@@ -79,6 +80,7 @@ const SUITES: &[Entry] = &[
     ("packet", packet::suite),
     ("xdp", xdp::suite),
     ("fib", fib::suite),
+    ("socks", socks::suite),
     ("fixtures", fixtures::suite),
     ("tail", tail::suite),
     ("prog", prog::suite),

@@ -3,7 +3,7 @@
 //! The context, by the rows of [`crate::ctx`].
 
 use super::Access;
-use crate::ctx::{self, Value};
+use crate::ctx::{self, Sock, Value};
 use crate::verifier::domain::scalar::Scalar;
 use crate::verifier::error::refuse;
 use crate::verifier::explore::Verifier;
@@ -18,6 +18,15 @@ impl Verifier<'_> {
             Value::PacketData => Val::Ptr(Ptr::new(Base::Packet(Range::Unknown))),
             Value::PacketMeta => Val::Ptr(Ptr::new(Base::PacketMeta(Range::Unknown))),
             Value::PacketEnd => Val::Ptr(Ptr::new(Base::PacketEnd)),
+            // It may be a request, or wait for its end.
+            Value::SockOrNull => {
+                let mut p = Ptr::new(Base::Sock {
+                    sock: Sock::Common,
+                    or_null: true,
+                });
+                p.id = self.new_id();
+                Val::Ptr(p)
+            }
         })
     }
 

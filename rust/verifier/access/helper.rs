@@ -76,6 +76,7 @@ impl Verifier<'_> {
             | Base::MapOrNull { .. }
             | Base::MapValue { or_null: true, .. }
             | Base::RingMem { or_null: true, .. }
+            | Base::Sock { .. }
             | Base::Func { .. }
             | Base::PacketEnd => return self.not_memory(v, r),
         }

@@ -2,6 +2,7 @@
 
 //! What a register, or a spilled register, holds: nothing, a number or a pointer.
 
+use crate::ctx::Sock;
 use crate::isa::{AluOp, Reg, Width};
 use crate::verifier::domain::scalar::Scalar;
 use crate::verifier::precision::Node;
@@ -125,6 +126,13 @@ pub(crate) enum Base {
         /// It may be NULL.
         or_null: bool,
     },
+    /// A socket.
+    Sock {
+        /// What is known of it.
+        sock: Sock,
+        /// It may be NULL.
+        or_null: bool,
+    },
     /// A key of a map, for a callback.
     MapKey {
         /// Index in the used maps, perhaps with [`FOUND_IN`].
@@ -160,6 +168,7 @@ impl Base {
             self,
             Base::MapValue { or_null: true, .. }
                 | Base::RingMem { or_null: true, .. }
+                | Base::Sock { or_null: true, .. }
                 | Base::MapOrNull { .. }
         )
     }
@@ -167,7 +176,9 @@ impl Base {
     /// It is known by now that the pointer is not NULL.
     pub(crate) fn set_not_null(&mut self) {
         match self {
-            Base::MapValue { or_null, .. } | Base::RingMem { or_null, .. } => *or_null = false,
+            Base::MapValue { or_null, .. }
+            | Base::RingMem { or_null, .. }
+            | Base::Sock { or_null, .. } => *or_null = false,
             Base::MapOrNull { outer } => {
                 *self = Base::ConstMap {
                     map: *outer | FOUND_IN,
@@ -187,6 +198,14 @@ impl Base {
             Base::MapValue { or_null: true, .. } | Base::MapOrNull { .. } => "map_value_or_null",
             Base::RingMem { or_null: false, .. } => "ringbuf_mem",
             Base::RingMem { or_null: true, .. } => "ringbuf_mem_or_null",
+            Base::Sock { sock, or_null } => match (sock, or_null) {
+                (Sock::Common, false) => "sock_common",
+                (Sock::Common, true) => "sock_common_or_null",
+                (Sock::Full, false) => "sock",
+                (Sock::Full, true) => "sock_or_null",
+                (Sock::Tcp, false) => "tcp_sock",
+                (Sock::Tcp, true) => "tcp_sock_or_null",
+            },
             Base::MapKey { .. } => "map_key",
             Base::Func { .. } => "func",
             Base::Packet(_) => "pkt",

@@ -3,6 +3,7 @@
 //! Arguments of helpers: each against the row's kind.
 
 use crate::abi::MapType;
+use crate::ctx::Sock;
 use crate::helper::{Arg, Helper};
 use crate::isa::Reg;
 use crate::verifier::access::{Dir, Overwrite};
@@ -19,6 +20,26 @@ pub(super) const ARGS: [Reg; 5] = [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
 const MEMORY_TYPES: &str =
     "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_, ctx";
 
+/// Pointers that may be passed as a socket, as the log lists them.
+const SOCK_TYPES: &str = "sock_common, sock, tcp_sock, xdp_sock";
+
+/// The same of helpers that know sockets by their type information, too.
+const RELEASED_SOCK_TYPES: &str = "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_";
+
+/// The pointer, if it is one to a socket, and not NULL.
+fn sock(v: &Val) -> Option<&Ptr> {
+    match v {
+        Val::Ptr(p) => match p.base {
+            Base::Sock {
+                sock: Sock::Common | Sock::Full | Sock::Tcp,
+                or_null: false,
+            } => Some(p),
+            _ => None,
+        },
+        Val::Scalar(_) | Val::NotInit => None,
+    }
+}
+
 /// What the arguments checked so far said.
 #[derive(Default)]
 pub(super) struct Call {
@@ -34,6 +55,8 @@ pub(super) struct Call {
     pub(super) alloc: u32,
     /// What is given back.
     pub(super) release: Option<u32>,
+    /// Identity of the socket.
+    pub(super) sock: u32,
     /// First slot of the callback.
     pub(super) func: Option<u32>,
 }
@@ -171,10 +194,27 @@ impl Verifier<'_> {
                 self.mark(&v)
             }
             Arg::ConstStr => self.check_const_str(&v, r),
-            Arg::ReleaseRingMem => {
-                call.release = Some(self.check_release(row, &v, r)?);
-                Ok(())
-            }
+            Arg::ReleaseRingMem => match &v {
+                Val::Ptr(p) if matches!(p.base, Base::RingMem { or_null: false, .. }) => {
+                    call.release = Some(self.check_release(row, p, r)?);
+                    Ok(())
+                }
+                _ => self.wrong_type(&v, r, "ringbuf_mem"),
+            },
+            Arg::Sock => match sock(&v) {
+                Some(p) => {
+                    call.sock = p.id;
+                    self.check_unmodified(p, r)
+                }
+                None => self.wrong_type(&v, r, SOCK_TYPES),
+            },
+            Arg::ReleaseSock => match sock(&v) {
+                Some(p) => {
+                    call.release = Some(self.check_release(row, p, r)?);
+                    Ok(())
+                }
+                None => self.wrong_type(&v, r, RELEASED_SOCK_TYPES),
+            },
             Arg::Func => match &v {
                 Val::Ptr(
                     p @ Ptr {
@@ -200,12 +240,10 @@ impl Verifier<'_> {
         }
     }
 
-    /// Memory that is given back: the very pointer that was got, and still held.
-    fn check_release(&mut self, row: &Helper, v: &Val, r: Reg) -> Result<u32> {
-        let p = match v {
-            Val::Ptr(p) if matches!(p.base, Base::RingMem { or_null: false, .. }) => p,
-            _ => return self.wrong_type(v, r, "ringbuf_mem").and(Err(EACCES)),
-        };
+    /// What is given back: the very pointer that was got, or one that was made of it, and still held.
+    ///
+    /// A socket that is in a packet, or a listener that somebody else holds, is no reference of the program's.
+    fn check_release(&mut self, row: &Helper, p: &Ptr, r: Reg) -> Result<u32> {
         if p.const_offset() != Some(0) {
             return refuse!(
                 self.log,
@@ -289,6 +327,7 @@ impl Verifier<'_> {
                 | Base::MapOrNull { .. }
                 | Base::MapValue { or_null: true, .. }
                 | Base::RingMem { or_null: true, .. }
+                | Base::Sock { .. }
                 | Base::Func { .. }
                 | Base::PacketEnd => self.wrong_type(v, r, MEMORY_TYPES),
             },

@@ -338,7 +338,9 @@ fn never_null(p: &Ptr) -> bool {
         return false;
     }
     match p.base {
-        Base::MapValue { or_null, .. } | Base::RingMem { or_null, .. } => !or_null,
+        Base::MapValue { or_null, .. }
+        | Base::RingMem { or_null, .. }
+        | Base::Sock { or_null, .. } => !or_null,
         Base::ConstMap { .. } | Base::MapKey { .. } => true,
         Base::Func { .. }
         | Base::MapOrNull { .. }

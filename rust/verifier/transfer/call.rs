@@ -4,6 +4,7 @@
 
 use super::arg::{always_there, Call, ARGS};
 use crate::abi::{MapType, ProgType, MAX_FRAMES};
+use crate::ctx::Sock;
 use crate::helper::{self, Helper, Ret, GET_FUNC_IP, KPROBE_SESSION, SPIN_UNLOCK, TAIL_CALL};
 use crate::isa::Reg;
 use crate::verifier::domain::scalar::Scalar;
@@ -183,7 +184,40 @@ impl Verifier<'_> {
                 self.cur.refs.acquire(p.id, self.at)?;
                 Val::Ptr(p)
             }
+            Ret::SockOrNull => self.returned_sock(row, call, Sock::Full)?,
+            Ret::SockCommonOrNull => self.returned_sock(row, call, Sock::Common)?,
+            Ret::TcpSockOrNull => self.returned_sock(row, call, Sock::Tcp)?,
         })
+    }
+
+    /// A socket that the helper found, or the one that it was given as one of which more is known.
+    ///
+    /// The latter is not another reference but the same one: giving back either ends both, so both have one
+    /// identity. It may be NULL though the first is not, which is a state of its own: an identity says of all
+    /// its pointers that they are NULL or that none is. Of a socket that is no reference the result may just
+    /// be NULL, by an identity that is new: it is there as long as the other one is, to the program's end.
+    ///
+    /// A listener is not held: it outlives the program, and so it does the reference to a socket of its.
+    fn returned_sock(&mut self, row: &Helper, call: &Call, sock: Sock) -> Result<Val> {
+        let mut p = Ptr::new(Base::Sock {
+            sock,
+            or_null: true,
+        });
+        if row.casts && self.cur.refs.holds(call.sock) {
+            let next = self.at.wrapping_add(1);
+            self.postpone(next, |_, s| {
+                s.top.regs[Reg::R0] = Val::constant(0);
+                Ok(())
+            })?;
+            p.base.set_not_null();
+            p.id = call.sock;
+            return Ok(Val::Ptr(p));
+        }
+        p.id = self.new_id();
+        if row.acquires {
+            self.cur.refs.acquire(p.id, self.at)?;
+        }
+        Ok(Val::Ptr(p))
     }
 
     /// What identity `id` stands for is given back: every pointer to it points nowhere.

@@ -152,12 +152,16 @@ impl Verifier<'_> {
     fn atomic_target(&mut self, p: &Val, r: Reg, what: &str) -> Result {
         let forbidden = match p {
             Val::Ptr(p) => match p.base {
-                Base::Ctx | Base::Packet(_) | Base::PacketMeta(_) => true,
+                Base::Ctx
+                | Base::Packet(_)
+                | Base::PacketMeta(_)
+                | Base::Sock { or_null: false, .. } => true,
                 Base::Stack { .. }
                 | Base::ConstMap { .. }
                 | Base::MapOrNull { .. }
                 | Base::MapValue { .. }
                 | Base::RingMem { .. }
+                | Base::Sock { or_null: true, .. }
                 | Base::MapKey { .. }
                 | Base::Func { .. }
                 | Base::PacketEnd => false,

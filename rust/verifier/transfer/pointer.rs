@@ -61,7 +61,8 @@ impl Verifier<'_> {
             | Base::Packet(_)
             | Base::PacketMeta(_) => true,
             Base::ConstMap { .. } => known == Some(0) && op == AluOp::Add,
-            Base::MapOrNull { .. } | Base::PacketEnd => false,
+            // Programs see a socket's fields and nothing else of it.
+            Base::MapOrNull { .. } | Base::PacketEnd | Base::Sock { .. } => false,
         };
         if !movable {
             return refuse!(
@@ -146,6 +147,7 @@ impl Verifier<'_> {
             | Base::MapOrNull { .. }
             | Base::MapValue { .. }
             | Base::RingMem { .. }
+            | Base::Sock { .. }
             | Base::MapKey { .. }
             | Base::Func { .. }
             | Base::PacketEnd => {}

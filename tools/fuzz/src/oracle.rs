@@ -102,8 +102,8 @@ fn holds(seen: &Seen, value: u64, places: &Places<'_>) -> bool {
                 .any(|map| in_value(places.machine, map, value, offset)),
             false => in_value(places.machine, map, value, offset),
         },
-        // The machine has no ring buffers.
-        Place::RingMem { or_null, .. } => or_null && value == 0,
+        // The machine has neither ring buffers nor sockets.
+        Place::RingMem { or_null, .. } | Place::Sock { or_null } => or_null && value == 0,
         // In the frame of who walks over an array, else below the value.
         Place::MapKey { map } => match places.machine.is_array(map) {
             true => {
