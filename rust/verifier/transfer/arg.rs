@@ -256,9 +256,8 @@ impl Verifier<'_> {
             return refuse!(
                 self.log,
                 EINVAL,
-                "release helper bpf_{}#{} expects referenced PTR_TO_BTF_ID passed to R{}",
+                "release helper bpf_{} expects referenced PTR_TO_BTF_ID passed to R{}",
                 row.name,
-                row.id,
                 r.index()
             );
         }
