@@ -181,6 +181,14 @@ impl Field {
             dst,
             src: Src::Imm(imm),
         };
+        // What is narrower than the member and behind it is where the view is wider, and zero.
+        let narrow = matches!(self.rule, Rule::Narrow(_));
+        let behind =
+            |member: Size| load.size < member && i64::from(within) >= member.bytes().into();
+        if narrow && self.member().is_some_and(behind) {
+            emit(constant(0))?;
+            return Ok(());
+        }
         // What the last member that is read holds besides the wanted part.
         let mut rest = None;
         match self.place {
@@ -427,6 +435,17 @@ impl Field {
             | Place::Tcp(_) => return Err(EINVAL),
         }
         Ok(())
+    }
+
+    /// The size of the one member that has it, if it is one and shown as it is.
+    fn member(&self) -> Option<Size> {
+        match self.place {
+            Place::Member(_, size) | Place::Behind(_, _, size) | Place::Shared(_, size) => {
+                Some(size)
+            }
+            Place::QueueMapping => Some(Size::H),
+            _ => None,
+        }
     }
 
     /// Bytes between the start of the field and `off`.

@@ -198,6 +198,12 @@ fn loads_become_member_loads() {
     assert_eq!(skb(16, W, false), [load(H, R1, 180)]);
     assert_eq!(skb(17, B, false), [load(B, R1, 181)]);
     assert_eq!(skb(18, H, false), [load(H, R1, 180)]);
+    let zero = Insn::Mov {
+        width: Width::W32,
+        dst: R2,
+        src: Src::Imm(0),
+    };
+    assert_eq!(skb(18, B, false), [zero]);
     assert_eq!(skb(52, Dw, false), [load(Dw, R1, 52)]);
     assert_eq!(skb(76, W, false), [load(Dw, R1, 200)]);
     assert_eq!(
