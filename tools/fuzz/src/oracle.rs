@@ -232,20 +232,33 @@ pub fn check_native(fixture: &Fixture, expected: u64) -> Result<bool, String> {
     Ok(true)
 }
 
-/// Whether the verifier has been at the instruction in slot `at` on any path, of a program that it accepts.
-pub fn reaches(fixture: &Fixture, at: usize) -> bool {
+/// What the verifier sees of a program that it accepts, on all paths; none when it is too large for that.
+fn explored(fixture: &Fixture) -> Option<Record> {
     let insns = fixture.with_fds(|map| map as i32);
     let mut record = Record::default();
     let mut env = HostEnv::new(&fixture.maps);
-    let watched = verify_watched(
-        &insns,
-        &options(fixture),
-        &mut env,
-        &mut Log::none(),
-        &mut record,
-    );
-    // A program that is too large for that may have been anywhere.
-    watched.is_err() || record.states.get(at).is_some_and(|s| !s.is_empty())
+    let options = options(fixture);
+    verify_watched(&insns, &options, &mut env, &mut Log::none(), &mut record).ok()?;
+    Some(record)
+}
+
+/// Whether the verifier has been at the instruction in slot `at` on any path, of a program that it accepts.
+pub fn reaches(fixture: &Fixture, at: usize) -> bool {
+    explored(fixture).is_none_or(|r| r.states.get(at).is_some_and(|s| !s.is_empty()))
+}
+
+/// Whether such a program looks for sockets, or at its packet's. Of those the machine has none.
+pub fn has_sockets(fixture: &Fixture) -> bool {
+    let sock = |seen: &Seen| {
+        matches!(
+            seen,
+            Seen::Pointer {
+                place: Place::Sock { .. },
+                ..
+            }
+        )
+    };
+    explored(fixture).is_none_or(|r| r.states.iter().flatten().any(|s| s.regs.iter().any(sock)))
 }
 
 /// What the verifier says of all paths.
