@@ -221,9 +221,15 @@ fn verify_with(
 ) -> Result<VerifiedProg> {
     let mut figures = Figures::default();
     let proved = prove(raw, options, env, log, &mut figures, &mut watcher);
+    let rewritten =
+        proved.and_then(|(prog, proved)| fixup::rewrite(&prog, &proved, options, watcher));
+    if matches!(rewritten, Err(e) if e == ERANGE) {
+        log.line(format_args!(
+            "a conditional jump goes too far for 16 bits over what is put into the program"
+        ));
+    }
     figures.print(log);
-    let (prog, proved) = proved?;
-    let (code, moved) = fixup::rewrite(&prog, &proved, options, watcher)?;
+    let (code, moved) = rewritten?;
     let source = match env.source() {
         Some(source) => source.moved(&moved, code.insns.len())?,
         None => Source::default(),

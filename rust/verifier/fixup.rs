@@ -71,7 +71,8 @@ impl Moved {
 ///
 /// # Errors
 ///
-/// `ENOMEM`; `EFAULT` when what was proved does not fit the program.
+/// `ERANGE` when a conditional jump goes too far then; `ENOMEM`; `EFAULT` when what was proved does not
+/// fit the program.
 pub(crate) fn rewrite(
     prog: &Program,
     proved: &Proved,
@@ -424,8 +425,8 @@ fn check(code: &Code) -> Result {
                     (s.start..s.end).contains(target)
                 }
                 Insn::Jmp { target, .. } => {
-                    let by = i64::from(*target) - i64::from(at) - 1;
-                    (s.start..s.end).contains(target) && i16::try_from(by).is_ok()
+                    i16::try_from(nospec::distance(at, *target)).map_err(|_| ERANGE)?;
+                    (s.start..s.end).contains(target)
                 }
                 Insn::CallSub { target } => code
                     .subprogs

@@ -554,3 +554,22 @@ fn no_memory_is_an_error() {
         }
     }
 }
+
+/// Barriers make a program longer, and a conditional jump's distance has 16 bits.
+#[test]
+fn jumps_that_barriers_make_too_far_are_refused_with_a_reason() {
+    let mut options = options(ProgType::SocketFilter);
+    options.allow_ptr_leaks = false;
+    for (pairs, far) in [(10_000i16, false), (12_000, true)] {
+        let mut prog = vec![i(0x61, 0, 1, 0, 0), i(0x15, 0, 0, 2 * pairs, 7)];
+        for _ in 0..pairs {
+            // A barrier is between these.
+            prog.extend([i(0x7a, 10, 0, -8, 0), i(0x79, 2, 10, -8, 0)]);
+        }
+        prog.extend([mov(0, 0), EXIT]);
+        accepted(&prog);
+        let (v, log) = run(&prog, 1, &options);
+        assert_eq!(v.err(), far.then_some(ERANGE), "\n{log}");
+        assert_eq!(log.contains("goes too far for 16 bits"), far, "{log}");
+    }
+}

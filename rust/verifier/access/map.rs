@@ -40,6 +40,20 @@ impl Verifier<'_> {
                 len
             );
         }
+        self.check_in_value(ptr, map, r, off, len, zero_ok)
+    }
+
+    /// `len` bytes at `ptr + off` are within a value of the map, and none of its lock.
+    pub(crate) fn check_in_value(
+        &mut self,
+        ptr: &Ptr,
+        map: u16,
+        r: Reg,
+        off: i64,
+        len: i64,
+        zero_ok: bool,
+    ) -> Result {
+        let facts = self.map(map)?;
         self.check_region(
             ptr,
             r,

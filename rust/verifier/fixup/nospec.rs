@@ -42,8 +42,7 @@ use kernel::prelude::*;
 ///
 /// # Errors
 ///
-/// `ERANGE` when a conditional jump goes too far then, `ENOMEM`, `EFAULT` when the program is not well
-/// formed.
+/// `ENOMEM`; `EFAULT` when the program is not well formed.
 pub(super) fn add(code: &mut Code, moved: &mut Moved) -> Result {
     let barriers = places(code)?;
     let count = barriers.iter().filter(|b| **b).count();
@@ -69,11 +68,9 @@ pub(super) fn add(code: &mut Code, moved: &mut Moved) -> Result {
                 *target = find(*target)?;
                 *long |= i16::try_from(distance(at, *target)).is_err();
             }
-            Insn::Jmp { target, .. } | Insn::MayGoto { target } => {
+            Insn::Jmp { target, .. } | Insn::MayGoto { target } | Insn::CallSub { target } => {
                 *target = find(*target)?;
-                i16::try_from(distance(at, *target)).map_err(|_| ERANGE)?;
             }
-            Insn::CallSub { target } => *target = find(*target)?,
             _ => {}
         }
     }
@@ -106,7 +103,7 @@ fn slot(len: usize) -> Result<u32> {
 }
 
 /// What a jump at `at` has to go to come to `target`.
-fn distance(at: u32, target: u32) -> i64 {
+pub(super) fn distance(at: u32, target: u32) -> i64 {
     i64::from(target)
         .wrapping_sub(i64::from(at))
         .wrapping_sub(1)

@@ -216,7 +216,7 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Who may not see pointers may not have them point out of bounds either.
+    /// Who may not see pointers may not have them point out of bounds either, nor at a value's lock.
     fn check_unprivileged(&mut self, dst: Reg, ptr: &Ptr) -> Result {
         let r = dst.index();
         match ptr.base {
@@ -239,9 +239,7 @@ impl Verifier<'_> {
                 Some(_) => Ok(()),
             },
             Base::MapValue { map, .. } => {
-                let size = i64::from(self.map(map)?.value_size);
-                let inside = self.check_region(ptr, dst, 0, 1, size, false, "map value");
-                if inside.is_err() {
+                if self.check_in_value(ptr, map, dst, 0, 1, false).is_err() {
                     return refuse!(
                         self.log,
                         EACCES,
