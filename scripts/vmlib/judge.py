@@ -115,6 +115,7 @@ class Ktap:
         self.failures = []
         plan = None
         is_ktap = False
+        diagnosis = []
         for line in output.splitlines():
             if m := RESULT.match(line):
                 is_ktap = True
@@ -125,7 +126,10 @@ class Ktap:
                 elif verdict == "ok":
                     self.passed += 1
                 else:
-                    self.fail(name.strip() or line)
+                    self.fail("\n".join([name.strip() or line] + diagnosis))
+                diagnosis = []
+            elif line.startswith("#"):
+                diagnosis.append(line)
             elif m := PLAN.match(line):
                 is_ktap = True
                 plan = (plan or 0) + int(m.group(1))

@@ -81,6 +81,11 @@ class Results(unittest.TestCase):
         """One failure is one, also when the exit status says so again."""
         self.assertEqual(self.count("1..2\nok 1 a\nnot ok 2 b\n", 1), (1, 1, 0))
 
+    def test_diagnosis(self):
+        """What a test says before its verdict goes with it, and with no other's."""
+        k = Ktap("1..3\n# x\nok 1 a\n# y\n# z\nnot ok 2 b\nnot ok 3 c\n", 1)
+        self.assertEqual(k.failures, ["b\n# y\n# z", "c"])
+
     def test_plan(self):
         """A test that ends early fails, with and without a plan."""
         self.assertEqual(self.count("1..3\nok 1 a\n"), (1, 1, 0))

@@ -23,7 +23,7 @@ GUEST_ENV = {
     "OXBPF_KDIR": os.environ["KDIR"],
     "OXBPF_KERNEL": os.environ["OXBPF_KERNEL"],
     # What changes how much a test does: per cent of its volume, minutes of a long form, a seed.
-    **{k: v for k in ("OXBPF_VOLUME", "OXBPF_MINUTES", "OXBPF_SECONDS", "OXBPF_SEED") if (v := os.environ.get(k))},
+    **{k: v for k in ("OXBPF_VOLUME", "OXBPF_ONLY", "OXBPF_MINUTES", "OXBPF_SECONDS", "OXBPF_SEED") if (v := os.environ.get(k))},
 }
 # A kernel of ours looks at every access: this much slower than the stock one it may be.
 SLOW = 1 if GUEST_ENV["OXBPF_KERNEL"] == "stock" else 5
@@ -307,8 +307,9 @@ def one_test(session, name, command, totals):
     print(f"{name}: {ktap.passed} passed, {ktap.failed} failed{skipped} ({took:.1f} s)", flush=True)
     if ktap.failed:
         for why in ktap.failures[:40]:
-            print(f"  not ok: {why}")
-        for line in output.splitlines()[-TAIL:]:
+            print("  not ok: " + "\n    ".join(why.splitlines()[:TAIL]))
+        explained = any("\n" in why for why in ktap.failures)
+        for line in output.splitlines()[-5 if explained else -TAIL :]:
             print(f"    {line}")
         if not alive:
             print("  kernel log:")

@@ -24,6 +24,8 @@ pub struct Suite {
     pub prefix: String,
     /// Only every so many-th test is run; 1 is all.
     pub every: u64,
+    /// Only tests whose names have this in them: `OXBPF_ONLY`.
+    only: Option<String>,
     seen: u64,
     run: u32,
     failed: u32,
@@ -36,6 +38,7 @@ impl Suite {
         Suite {
             prefix: String::new(),
             every: 1,
+            only: std::env::var("OXBPF_ONLY").ok(),
             seen: 0,
             run: 0,
             failed: 0,
@@ -44,6 +47,9 @@ impl Suite {
 
     /// Runs one test; what it returns or panics with as an error is printed as diagnosis.
     pub fn test(&mut self, name: &str, f: impl FnOnce() -> Result<(), String>) {
+        if self.only.as_ref().is_some_and(|only| !name.contains(only)) {
+            return;
+        }
         self.seen += 1;
         if self.every > 1 && self.seen % self.every != 0 {
             return;

@@ -83,6 +83,7 @@ fn fixture(t: &Test, prog_type: ProgType) -> Option<Fixture> {
         runs: Vec::new(),
         difference: None,
         since: (0, 0),
+        kernel_btf: false,
     })
 }
 

@@ -131,6 +131,7 @@ pub fn program(seed: u64) -> Fixture {
         runs: Vec::new(),
         difference: None,
         since: (0, 0),
+        kernel_btf: false,
     }
 }
 
