@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The formats that programs print with: checked and expanded in one pass.
+//! The formats that programs print with: checked, and expanded.
 //!
 //! A format is text with conversions, as in C: `%[flags][width]kind`. Flags are any of `0`, `+`,
 //! `-` and space, the width is a decimal number. Kinds:
@@ -17,15 +17,15 @@
 //!
 //! Everything that the kernel's `bpf_trace_printk` takes is taken here, and expands to the same text.
 
-use crate::sys::bytes::Bytes;
+mod parse;
+
+use crate::sys::bytes::{Bytes, Room};
 use kernel::prelude::*;
+use parse::{Kind, Parser, Piece};
 
 /// Bytes that the arguments of one call may take together, in the packed form of `vbin_printf`:
 /// strings are cut to what is left of it.
 pub const ARGS_SIZE: usize = 512;
-
-/// Widest field that the kernel pads to.
-const WIDTH_MAX: usize = (1 << 23) - 1;
 
 /// Which memory a string conversion reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,83 +79,185 @@ pub trait Source {
     fn bytes(&mut self, addr: u64, out: &mut [u8]);
 
     /// Writes a pointer to `out`, cut to fit; returns how long it is uncut.
-    fn pointer(&mut self, kind: PointerKind, spec: Spec, addr: u64, out: &mut [u8]) -> usize;
+    fn pointer(&mut self, kind: PointerKind, spec: Spec, addr: u64, out: Room<'_>) -> usize;
 }
 
-/// Expands `fmt`, which ends at its first NUL, with `args` into `out`.
-///
-/// `scratch` is for one string at a time, [`ARGS_SIZE`] bytes. Returns how long the text is, which
-/// may be more than `out` has room for.
+/// Checks that `fmt`, which ends at its first NUL, can be expanded with `args` arguments, whatever
+/// they are.
 ///
 /// # Errors
 ///
 /// `EINVAL`: `fmt` has no NUL, has control characters or an unknown conversion, or more conversions
-/// than `args`. `ENOSPC`: the arguments are too large together.
-pub fn expand<S: Source>(
-    fmt: &[u8],
-    args: &[u64],
-    source: &mut S,
-    scratch: &mut [u8],
-    out: &mut [u8],
-) -> Result<usize> {
-    expand_bytes(fmt.into(), args, source, scratch, out)
+/// than `args`.
+pub fn check(fmt: &[u8], args: usize) -> Result {
+    let mut parser = Parser::new(fmt.into(), args)?;
+    while parser.next()?.is_some() {}
+    Ok(())
 }
 
-/// The same for a format that another CPU may change meanwhile.
-pub(crate) fn expand_bytes<S: Source>(
+/// Expands `fmt`, which ends at its first NUL, with `args` into `out`.
+///
+/// All that arguments point to is first read to `packed`, [`ARGS_SIZE`] bytes. So the text may be
+/// written over it, and nothing is written if there is an error. Returns how long the text is,
+/// which may be more than `out` has room for.
+///
+/// # Errors
+///
+/// As of [`check`]; `ENOSPC`: the arguments are too large together.
+pub fn expand<S: Source>(
     fmt: Bytes<'_>,
     args: &[u64],
     source: &mut S,
-    scratch: &mut [u8],
-    out: &mut [u8],
+    packed: &mut [u8],
+    out: Room<'_>,
 ) -> Result<usize> {
-    let end = (0..fmt.len())
-        .find(|&at| fmt.u8(at) == Some(0))
-        .ok_or(EINVAL)?;
-    let mut expander = Expander {
-        fmt,
-        end,
-        at: 0,
-        args,
-        packed: 0,
-        source,
-        scratch,
-        out: Out { buf: out, len: 0 },
+    let mut packed = Packed {
+        buf: packed,
+        texts: 0,
+        size: 0,
     };
-    while expander.at < end {
-        expander.step()?;
+    let mut parser = Parser::new(fmt, args.len())?;
+    let mut next = args.iter();
+    while let Some(piece) = parser.next()? {
+        if let Piece::Conversion(_, kind) = piece {
+            packed.argument(kind, *next.next().ok_or(EINVAL)?, source)?;
+        }
     }
-    Ok(expander.out.len)
+    // Another CPU may have changed the format, but these are all the texts that there are.
+    let mut texts = packed.buf.get(..packed.texts).unwrap_or(&[]);
+    let mut parser = Parser::new(fmt, args.len())?;
+    let mut next = args.iter();
+    let mut out = Out { room: out, len: 0 };
+    while let Some(piece) = parser.next()? {
+        match piece {
+            Piece::Byte(b) => out.byte(b),
+            Piece::Conversion(spec, kind) => {
+                let arg = *next.next().ok_or(EINVAL)?;
+                out.argument(spec, kind, arg, source, &mut texts);
+            }
+        }
+    }
+    Ok(out.len)
 }
 
-/// Text that may be longer than its buffer.
-struct Out<'a> {
+/// What arguments point to, as text, and how much room all arguments take as `vbin_printf` packs them.
+struct Packed<'a> {
     buf: &'a mut [u8],
+    /// Bytes of texts, each with its NUL, one after the other from the start of `buf`.
+    texts: usize,
+    /// Bytes of everything, numbers too.
+    size: usize,
+}
+
+impl Packed<'_> {
+    /// Reads one argument.
+    fn argument<S: Source>(&mut self, kind: Kind, arg: u64, source: &mut S) -> Result {
+        match kind {
+            Kind::Number { long, .. } => self.number(if long { 8 } else { 4 }),
+            Kind::Pointer(PointerKind::Backtrace) => {
+                let room = self.room();
+                let len = source.pointer(
+                    PointerKind::Backtrace,
+                    Spec::default(),
+                    arg,
+                    Room::from(&mut *room),
+                );
+                *room.get_mut(len).ok_or(ENOSPC)? = 0;
+                self.text(len)
+            }
+            Kind::Pointer(_) => self.number(8),
+            Kind::Char => {
+                if self.room().is_empty() {
+                    return Err(ENOSPC);
+                }
+                self.size = self.size.saturating_add(1);
+                Ok(())
+            }
+            Kind::Str { space, .. } => {
+                let room = self.room();
+                if room.is_empty() {
+                    return Err(ENOSPC);
+                }
+                let written = source.string(space, arg, room).unwrap_or(0);
+                let len = written.min(room.len()).saturating_sub(1);
+                *room.get_mut(len).ok_or(ENOSPC)? = 0;
+                self.text(len)
+            }
+            Kind::Ip { v6, plain } => {
+                let room = self.room();
+                let mut address = [0u8; 16];
+                let address = address
+                    .get_mut(..if v6 { 16 } else { 4 })
+                    .filter(|a| a.len() <= room.len())
+                    .ok_or(ENOSPC)?;
+                source.bytes(arg, address);
+                let mut text = Out {
+                    room: Room::from(&mut *room),
+                    len: 0,
+                };
+                text.ip(address, plain);
+                let len = text.len;
+                *room.get_mut(len).ok_or(ENOSPC)? = 0;
+                self.text(len)
+            }
+        }
+    }
+
+    /// Accounts for a number, aligned as words are.
+    fn number(&mut self, size: usize) -> Result {
+        let start = self.size.checked_next_multiple_of(4).ok_or(ENOSPC)?;
+        let end = start.checked_add(size).ok_or(ENOSPC)?;
+        if end > ARGS_SIZE {
+            return Err(ENOSPC);
+        }
+        self.size = end;
+        Ok(())
+    }
+
+    /// Where the next text goes, and as much as may be taken.
+    fn room(&mut self) -> &mut [u8] {
+        let left = ARGS_SIZE.saturating_sub(self.size);
+        let end = self.texts.saturating_add(left).min(self.buf.len());
+        self.buf.get_mut(self.texts..end).unwrap_or(&mut [])
+    }
+
+    /// Accounts for a text of `len` bytes and its NUL.
+    fn text(&mut self, len: usize) -> Result {
+        let size = len.checked_add(1).ok_or(ENOSPC)?;
+        self.texts = self.texts.checked_add(size).ok_or(ENOSPC)?;
+        self.size = self.size.checked_add(size).ok_or(ENOSPC)?;
+        Ok(())
+    }
+}
+
+/// Takes the first text of those, which each end in a NUL.
+fn next_text<'a>(texts: &mut &'a [u8]) -> &'a [u8] {
+    let mut parts = texts.splitn(2, |b| *b == 0);
+    let first = parts.next().unwrap_or(&[]);
+    *texts = parts.next().unwrap_or(&[]);
+    first
+}
+
+/// Text that may be longer than its room.
+struct Out<'a> {
+    room: Room<'a>,
     len: usize,
 }
 
 impl Out<'_> {
     fn byte(&mut self, b: u8) {
-        if let Some(to) = self.buf.get_mut(self.len) {
-            *to = b;
-        }
-        self.len = self.len.saturating_add(1);
+        self.text(&[b]);
     }
 
     fn text(&mut self, text: &[u8]) {
-        for &b in text {
-            self.byte(b);
-        }
+        self.room.put_bytes(self.len, text);
+        self.len = self.len.saturating_add(text.len());
     }
 
     /// `count` times `b`.
     fn fill(&mut self, b: u8, count: usize) {
-        let end = self.len.saturating_add(count);
-        let stop = end.min(self.buf.len());
-        if let Some(field) = self.buf.get_mut(self.len..stop) {
-            field.fill(b);
-        }
-        self.len = end;
+        self.room.fill(self.len, b, count);
+        self.len = self.len.saturating_add(count);
     }
 
     /// `text` in a field.
@@ -170,299 +272,94 @@ impl Out<'_> {
         }
     }
 
-    /// What is left of the buffer.
-    fn rest(&mut self) -> &mut [u8] {
-        self.buf.get_mut(self.len..).unwrap_or(&mut [])
-    }
-}
-
-/// State of one expansion.
-struct Expander<'a, S> {
-    fmt: Bytes<'a>,
-    end: usize,
-    at: usize,
-    args: &'a [u64],
-    /// Bytes that the arguments so far would take packed.
-    packed: usize,
-    source: &'a mut S,
-    scratch: &'a mut [u8],
-    out: Out<'a>,
-}
-
-/// The kernel's `isspace() || ispunct()`, which go by Latin-1, or the end of the format.
-fn ends_kind(b: u8) -> bool {
-    b == 0
-        || b.is_ascii_punctuation()
-        || matches!(b, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r' | 0xa0..=0xbf)
-}
-
-/// The kernel's `isalnum()`, which goes by Latin-1.
-fn is_alnum(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, 0xc0..=0xd6 | 0xd8..=0xf6 | 0xf8..=0xff)
-}
-
-impl<S: Source> Expander<'_, S> {
-    /// The format's byte `ahead` of the current one; 0 behind its end.
-    fn peek(&self, ahead: usize) -> u8 {
-        let at = self.at.saturating_add(ahead);
-        if at >= self.end {
-            return 0;
-        }
-        self.fmt.u8(at).unwrap_or(0)
-    }
-
-    fn skip(&mut self, count: usize) {
-        self.at = self.at.saturating_add(count);
-    }
-
-    /// The next argument.
-    fn arg(&mut self) -> Result<u64> {
-        let (&first, rest) = self.args.split_first().ok_or(EINVAL)?;
-        self.args = rest;
-        Ok(first)
-    }
-
-    /// Accounts `size` bytes of packed arguments, aligned as words are.
-    fn pack(&mut self, size: usize) -> Result {
-        let start = self.packed.checked_next_multiple_of(4).ok_or(ENOSPC)?;
-        let end = start.checked_add(size).ok_or(ENOSPC)?;
-        if end > ARGS_SIZE {
-            return Err(ENOSPC);
-        }
-        self.packed = end;
-        Ok(())
-    }
-
-    /// Room for one more string among the packed arguments.
-    fn room(&self) -> Result<usize> {
-        match ARGS_SIZE.checked_sub(self.packed) {
-            None | Some(0) => Err(ENOSPC),
-            Some(room) => Ok(room),
-        }
-    }
-
-    /// One character, or one conversion.
-    fn step(&mut self) -> Result {
-        let c = self.peek(0);
-        if c.is_ascii() && !matches!(c, b'\t'..=b'\r' | b' '..=b'~') {
-            return Err(EINVAL);
-        }
-        self.skip(1);
-        if c != b'%' {
-            self.out.byte(c);
-            return Ok(());
-        }
-        if self.peek(0) == b'%' {
-            self.skip(1);
-            self.out.byte(b'%');
-            return Ok(());
-        }
-        let arg = self.arg()?;
-        let spec = self.spec();
-        match self.peek(0) {
-            b'p' => {
-                self.skip(1);
-                self.pointer(spec, arg)
+    /// One conversion; `texts` are those that were read for it and what follows.
+    fn argument<S: Source>(
+        &mut self,
+        spec: Spec,
+        kind: Kind,
+        arg: u64,
+        source: &mut S,
+        texts: &mut &[u8],
+    ) {
+        match kind {
+            Kind::Number { long, signed, hex } => {
+                let value = match (long, signed) {
+                    (true, _) => arg as i64,
+                    (false, true) => i64::from(arg as i32),
+                    (false, false) => i64::from(arg as u32),
+                };
+                self.number(spec, value, signed, hex);
             }
-            b's' => {
-                self.skip(1);
-                let len = self.string(StrSpace::Any, arg)?;
-                let text = self.scratch.get(..len).unwrap_or(&[]);
-                self.out.field(text, spec);
-                Ok(())
-            }
-            b'c' => {
-                self.skip(1);
-                self.room()?;
-                self.packed = self.packed.saturating_add(1);
-                self.out.field(&[arg as u8], spec);
-                Ok(())
-            }
-            _ => self.number(spec, arg),
-        }
-    }
-
-    /// Flags and width.
-    fn spec(&mut self) -> Spec {
-        let mut spec = Spec::default();
-        loop {
-            match self.peek(0) {
-                b'-' => spec.left = true,
-                b'0' => spec.zero = true,
-                b'+' => spec.plus = true,
-                b' ' => spec.space = true,
-                _ => break,
-            }
-            self.skip(1);
-        }
-        while let digit @ b'0'..=b'9' = self.peek(0) {
-            let digit = usize::from(digit & 0xf);
-            spec.width = spec.width.saturating_mul(10).saturating_add(digit);
-            self.skip(1);
-        }
-        spec.width = spec.width.min(WIDTH_MAX);
-        spec
-    }
-
-    /// Reads the string at `addr` to `scratch`; returns its length without the NUL.
-    fn string(&mut self, space: StrSpace, addr: u64) -> Result<usize> {
-        if !ends_kind(self.peek(0)) {
-            return Err(EINVAL);
-        }
-        let room = self.room()?.min(self.scratch.len());
-        let to = self.scratch.get_mut(..room).ok_or(ENOSPC)?;
-        let written = match self.source.string(space, addr, to) {
-            Some(written) => written.min(room),
-            None => {
-                if let Some(first) = to.first_mut() {
-                    *first = 0;
-                }
-                1
-            }
-        };
-        self.packed = self.packed.saturating_add(written);
-        Ok(written.saturating_sub(1))
-    }
-
-    fn number(&mut self, spec: Spec, arg: u64) -> Result {
-        let mut long = false;
-        for _ in 0..2 {
-            if self.peek(0) == b'l' {
-                long = true;
-                self.skip(1);
+            Kind::Char => self.field(&[arg as u8], spec),
+            Kind::Str { field: true, .. } => self.field(next_text(texts), spec),
+            Kind::Str { field: false, .. }
+            | Kind::Ip { .. }
+            | Kind::Pointer(PointerKind::Backtrace) => self.text(next_text(texts)),
+            Kind::Pointer(kind) => {
+                let len = source.pointer(kind, spec, arg, self.room.rest(self.len));
+                self.len = self.len.saturating_add(len);
             }
         }
-        let kind = self.peek(0);
-        self.skip(1);
-        let (negative, value) = match (kind, long) {
-            (b'd' | b'i', true) => ((arg as i64) < 0, (arg as i64).unsigned_abs()),
-            (b'd' | b'i', false) => {
-                let value = arg as i32;
-                (value < 0, u64::from(value.unsigned_abs()))
-            }
-            (b'u' | b'x' | b'X', true) => (false, arg),
-            (b'u' | b'x' | b'X', false) => (false, u64::from(arg as u32)),
-            _ => return Err(EINVAL),
-        };
-        self.pack(if long { 8 } else { 4 })?;
-        let sign = match kind {
-            b'd' | b'i' if negative => Some(b'-'),
-            b'd' | b'i' if spec.plus => Some(b'+'),
-            b'd' | b'i' if spec.space => Some(b' '),
+    }
+
+    /// `value` has a sign, or is a number of 64 bits without one.
+    fn number(&mut self, spec: Spec, value: i64, signed: bool, hex: Option<u8>) {
+        let sign = match signed {
+            true if value < 0 => Some(b'-'),
+            true if spec.plus => Some(b'+'),
+            true if spec.space => Some(b' '),
             _ => None,
         };
+        let value = match signed {
+            true => value.unsigned_abs(),
+            false => value as u64,
+        };
         let mut digits = [0u8; 20];
-        let digits = match kind {
-            b'x' => to_digits(value, 16, b'a', &mut digits),
-            b'X' => to_digits(value, 16, b'A', &mut digits),
-            _ => to_digits(value, 10, b'a', &mut digits),
+        let digits = match hex {
+            Some(ten) => to_digits(value, 16, ten, &mut digits),
+            None => to_digits(value, 10, b'a', &mut digits),
         };
         let used = digits.len().saturating_add(usize::from(sign.is_some()));
         let pad = spec.width.saturating_sub(used);
         let zero = spec.zero && !spec.left;
         if !spec.left && !zero {
-            self.out.fill(b' ', pad);
+            self.fill(b' ', pad);
         }
         if let Some(sign) = sign {
-            self.out.byte(sign);
+            self.byte(sign);
         }
         if zero {
-            self.out.fill(b'0', pad);
+            self.fill(b'0', pad);
         }
-        self.out.text(digits);
+        self.text(digits);
         if spec.left {
-            self.out.fill(b' ', pad);
-        }
-        Ok(())
-    }
-
-    /// What follows a `p`.
-    fn pointer(&mut self, spec: Spec, arg: u64) -> Result {
-        let kind = match (self.peek(0), self.peek(1)) {
-            (b'k' | b'u', b's') => {
-                let space = match self.peek(0) {
-                    b'k' => StrSpace::Kernel,
-                    _ => StrSpace::User,
-                };
-                self.skip(2);
-                let len = self.string(space, arg)?;
-                self.out.text(self.scratch.get(..len).unwrap_or(&[]));
-                return Ok(());
-            }
-            (c, _) if ends_kind(c) => PointerKind::Hashed,
-            (b'x', _) => PointerKind::Plain,
-            (b'K', _) => PointerKind::Restricted,
-            (b's', _) => PointerKind::Symbol,
-            (b'S', _) => PointerKind::SymbolOffset,
-            (b'B', _) => PointerKind::Backtrace,
-            (b'i' | b'I', b'4' | b'6') => {
-                self.ip_address(arg)?;
-                self.skip_alnum();
-                return Ok(());
-            }
-            _ => return Err(EINVAL),
-        };
-        let spec = match kind {
-            PointerKind::Backtrace => Spec::default(),
-            _ => spec,
-        };
-        let rest = self.out.rest();
-        let len = self.source.pointer(kind, spec, arg, rest);
-        self.out.len = self.out.len.saturating_add(len);
-        match kind {
-            PointerKind::Backtrace => {
-                self.packed = self.packed.saturating_add(len).saturating_add(1);
-            }
-            _ => self.pack(8)?,
-        }
-        if kind != PointerKind::Hashed {
-            self.skip_alnum();
-        }
-        Ok(())
-    }
-
-    /// The kernel takes letters and digits behind a pointer as part of the conversion.
-    fn skip_alnum(&mut self) {
-        while is_alnum(self.peek(0)) {
-            self.skip(1);
+            self.fill(b' ', pad);
         }
     }
 
-    /// `i4`, `I4`, `i6`, `I6`; the lower-case forms have leading zeroes (v4) or no colons (v6).
-    fn ip_address(&mut self, addr: u64) -> Result {
-        let plain = self.peek(0) == b'i';
-        let v6 = self.peek(1) == b'6';
-        let size = if v6 { 16 } else { 4 };
-        if ARGS_SIZE.saturating_sub(self.packed) < size {
-            return Err(ENOSPC);
-        }
-        let mut bytes = [0u8; 16];
-        let bytes = bytes.get_mut(..size).ok_or(EINVAL)?;
-        self.source.bytes(addr, bytes);
-        let start = self.out.len;
-        for (i, &b) in bytes.iter().enumerate() {
+    /// An IP address of 4 or 16 bytes.
+    fn ip(&mut self, address: &[u8], plain: bool) {
+        let v6 = address.len() > 4;
+        for (i, &b) in address.iter().enumerate() {
             let mut digits = [0u8; 20];
             if v6 {
                 if i % 2 == 0 && i != 0 && !plain {
-                    self.out.byte(b':');
+                    self.byte(b':');
                 }
                 let digits = to_digits(u64::from(b), 16, b'a', &mut digits);
-                self.out.fill(b'0', 2usize.saturating_sub(digits.len()));
-                self.out.text(digits);
+                self.fill(b'0', 2usize.saturating_sub(digits.len()));
+                self.text(digits);
             } else {
                 if i != 0 {
-                    self.out.byte(b'.');
+                    self.byte(b'.');
                 }
                 let digits = to_digits(u64::from(b), 10, b'a', &mut digits);
                 if plain {
-                    self.out.fill(b'0', 3usize.saturating_sub(digits.len()));
+                    self.fill(b'0', 3usize.saturating_sub(digits.len()));
                 }
-                self.out.text(digits);
+                self.text(digits);
             }
         }
-        let text = self.out.len.saturating_sub(start);
-        self.packed = self.packed.saturating_add(text).saturating_add(1);
-        Ok(())
     }
 }
 
@@ -512,21 +409,33 @@ mod tests {
             }
         }
 
-        fn pointer(&mut self, kind: PointerKind, _: Spec, addr: u64, out: &mut [u8]) -> usize {
+        fn pointer(&mut self, kind: PointerKind, _: Spec, addr: u64, mut out: Room<'_>) -> usize {
             let text = format!("<{kind:?} {addr:x}>");
-            for (to, &from) in out.iter_mut().zip(text.as_bytes()) {
-                *to = from;
-            }
+            out.put_bytes(0, text.as_bytes());
             text.len()
         }
+    }
+
+    /// Expands to `out`, where nothing must be written if that fails or behind the text.
+    fn run_to(fmt: &[u8], args: &[u64], out: &mut [u8]) -> Result<usize> {
+        out.fill(0xaa);
+        let mut packed = [0xaa; ARGS_SIZE];
+        let room = Room::from(&mut *out);
+        let len = expand(fmt.into(), args, &mut Fake, &mut packed, room);
+        let written = len.unwrap_or(0).min(out.len());
+        assert!(out[written..].iter().all(|b| *b == 0xaa));
+        // The check before says the same, but knows nothing of sizes.
+        if len != Err(ENOSPC) {
+            assert_eq!(check(fmt, args.len()), len.map(|_| ()));
+        }
+        len
     }
 
     fn run(fmt: &str, args: &[u64]) -> Result<String> {
         let mut fmt = fmt.as_bytes().to_vec();
         fmt.push(0);
-        let mut scratch = [0xaa; ARGS_SIZE];
-        let mut out = [0xaa; 100];
-        let len = expand(&fmt, args, &mut Fake, &mut scratch, &mut out)?;
+        let mut out = [0; 100];
+        let len = run_to(&fmt, args, &mut out)?;
         Ok(String::from_utf8_lossy(&out[..len.min(100)]).into_owned())
     }
 
@@ -586,25 +495,30 @@ mod tests {
             assert_eq!(run(fmt, &[0, 0, 0]), Err(EINVAL), "{fmt:?}");
         }
         assert_eq!(run("%d%d", &[1]), Err(EINVAL));
-        let mut out = [0; 8];
-        let got = expand(b"no end", &[], &mut Fake, &mut [0; ARGS_SIZE], &mut out);
-        assert_eq!(got, Err(EINVAL));
+        assert_eq!(run_to(b"no end", &[], &mut [0; 8]), Err(EINVAL));
     }
 
     #[test]
     fn long_text_is_counted() {
-        let mut scratch = [0; ARGS_SIZE];
-        let mut out = [0xaa; 10];
-        let len = expand(b"%200d!\0", &[5], &mut Fake, &mut scratch, &mut out).unwrap();
-        assert_eq!((len, &out), (201, b"          "));
-        let len = expand(
-            b"%99999999999999999999d\0",
-            &[5],
-            &mut Fake,
-            &mut scratch,
-            &mut out,
-        );
-        assert_eq!(len, Ok(WIDTH_MAX));
+        let mut out = [0; 10];
+        assert_eq!(run_to(b"%200d!\0", &[5], &mut out), Ok(201));
+        assert_eq!(&out, b"          ");
+        let widest = run_to(b"%99999999999999999999d\0", &[5], &mut out);
+        assert_eq!(widest, Ok(parse::WIDTH_MAX));
+        assert_eq!(run_to(b"%s%pI4\0", &[2, 1], &mut out), Ok(32));
+        assert_eq!(&out, b"a longer s");
+        assert_eq!(run_to(b"%s%px\0", &[0, 1], &mut []), Ok(14));
+    }
+
+    #[test]
+    fn check_counts_conversions() {
+        assert_eq!(check(b"%d %s%%\0", 2), Ok(()));
+        assert_eq!(check(b"%d %s%%\0", usize::MAX), Ok(()));
+        assert_eq!(check(b"%d %s%%\0", 1), Err(EINVAL));
+        assert_eq!(check(b"\0%y", 0), Ok(()));
+        assert_eq!(check(b"", 0), Err(EINVAL));
+        // No argument is too large before it is there.
+        assert_eq!(check(&[b"%lld".repeat(100), vec![0]].concat(), 100), Ok(()));
     }
 
     #[test]
@@ -613,5 +527,13 @@ mod tests {
         let ints = |n: usize| "%lld ".repeat(n);
         assert!(run(&ints(64), &args).is_ok());
         assert_eq!(run(&ints(65), &args), Err(ENOSPC));
+        // A text is cut to what is left, but an address is not.
+        let chars = |n: usize| "%c".repeat(n);
+        assert!(run(&(chars(506) + "%s"), &vec![0; 507]).is_ok());
+        assert!(run(&(chars(512) + "%s"), &vec![0; 513]) == Err(ENOSPC));
+        assert!(run(&(chars(504) + "%pI4"), &vec![0; 505]).is_ok());
+        assert!(run(&(chars(505) + "%pI4"), &vec![0; 506]) == Err(ENOSPC));
+        assert!(run(&chars(512), &vec![0; 512]).is_ok());
+        assert!(run(&chars(513), &vec![0; 513]) == Err(ENOSPC));
     }
 }

@@ -333,6 +333,9 @@ pub const LOOP: i32 = 181;
 /// `bpf_for_each_map_elem`
 pub const FOR_EACH: i32 = 164;
 
+/// `bpf_snprintf`
+pub const SNPRINTF: i32 = 165;
+
 helpers! {
     1 map_lookup_elem(ConstMap, MapKey) -> MapValueOrNull, [Pkt], ALL, None, LOOKED_UP;
     2 map_update_elem(ConstMap, MapKey, MapValue, Anything) -> Integer,
@@ -441,6 +444,8 @@ helpers! {
     163 check_mtu(Ctx, Anything, WordUpdate, Anything, Anything) -> Integer, [Gpl], PACKET, None;
     164 for_each_map_elem(ConstMap, Func, StackOrNull, Anything) -> Integer,
         [Rewritten], ALL, Bpf, WALKED;
+    165 snprintf(MemWriteOrNull, SizeOrZero, ConstStr, MemReadOrNull, SizeOrZero) -> Integer,
+        [Gpl], ALL, Perfmon;
     173 get_func_ip(Ctx) -> Integer, [Gpl], KPROBE, None;
     174 get_attach_cookie(Ctx) -> Integer, [], TRACING, None;
     181 loop(Scalar, Func, StackOrNull, Anything) -> Integer, [Rewritten], ALL, Bpf;

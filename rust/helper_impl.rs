@@ -128,6 +128,7 @@ bodies! {
     155 new2 packet::redirect_peer;
     160 new0 base::ktime_get_coarse_ns;
     163 new5 packet::check_mtu;
+    165 new3 printk::snprintf;
     173 new1 trace::get_func_ip;
     174 new1 trace::get_attach_cookie;
     182 new2 base::strncmp;
@@ -200,7 +201,10 @@ const fn fits(row: &Helper, body: &Body) -> bool {
                 [Arg::MemRead | Arg::MemReadOrNull, Arg::Size | Arg::SizeOrZero, rest @ ..],
             )
             | (Kind::Write, [Arg::MemWrite, Arg::Size | Arg::SizeOrZero, rest @ ..])
-            | (Kind::Update, [Arg::MemUpdate, Arg::Size | Arg::SizeOrZero, rest @ ..]) => rest,
+            | (
+                Kind::Update,
+                [Arg::MemUpdate | Arg::MemWriteOrNull, Arg::Size | Arg::SizeOrZero, rest @ ..],
+            ) => rest,
             _ => return false,
         };
         args = rest;

@@ -128,7 +128,7 @@ impl Kprobe {
     /// Writes place number `index` as its symbol and the offset from that.
     pub(crate) fn place<'a>(&self, index: u32, buf: &'a mut [u8]) -> &'a [u8] {
         let symbol = PointerFormat::new([None; 4], 0, Some(b'S'));
-        let len = symbol.write(self.addr(index) as u64, buf);
+        let len = symbol.write(self.addr(index) as u64, buf.into());
         let end = len.min(buf.len().saturating_sub(1));
         buf.get(..end).unwrap_or(&[])
     }

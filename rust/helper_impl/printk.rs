@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The helper that prints to the trace buffer.
+//! Helpers that make text, for the program or in the trace buffer.
 
 use crate::format::{self, PointerKind, Source, Spec, StrSpace};
-use crate::sys::args::ReadArg;
-use crate::sys::bytes::Bytes;
+use crate::sys::args::{ReadArg, StrArg, UpdateArg};
+use crate::sys::bytes::{Bytes, Room};
 use crate::sys::nofault::{self, Space};
 use crate::sys::printk::{Line, PointerFormat};
 use kernel::prelude::*;
@@ -20,9 +20,40 @@ pub(super) extern "C" fn trace_printk(fmt: ReadArg, arg1: u64, arg2: u64, arg3: 
 fn print(fmt: Bytes<'_>, args: &[u64]) -> Result<u64> {
     let mut line = Line::take().ok_or(EBUSY)?;
     let (scratch, text) = line.buffers();
-    let len = format::expand_bytes(fmt, args, &mut Memory, scratch, text)?;
+    let len = format::expand(fmt, args, &mut Memory, scratch, text.into())?;
     line.emit(len);
     Ok(len as u64)
+}
+
+/// Arguments that `snprintf` takes at most: `MAX_BPRINTF_VARARGS`.
+const SNPRINTF_ARGS: usize = 12;
+
+/// `snprintf(str, size, fmt, data, data_len)`: the size of the whole text with its NUL, whatever of it
+/// there was room for.
+pub(super) extern "C" fn snprintf(str: UpdateArg, fmt: StrArg, data: ReadArg) -> u64 {
+    super::errno(write(str, fmt.to_cstr().to_bytes_with_nul(), data.bytes()))
+}
+
+fn write(mut str: UpdateArg, fmt: &[u8], data: Bytes<'_>) -> Result<u64> {
+    let mut args = [0; SNPRINTF_ARGS];
+    let count = data.len() / 8;
+    let args = args
+        .get_mut(..count)
+        .filter(|_| data.len() % 8 == 0)
+        .ok_or(EINVAL)?;
+    for (to, from) in args.iter_mut().zip(data.words()) {
+        *to = from;
+    }
+    let len = if args.is_empty() {
+        format::expand(fmt.into(), args, &mut Memory, &mut [], str.room())?
+    } else {
+        let mut line = Line::take().ok_or(EBUSY)?;
+        let (packed, _) = line.buffers();
+        format::expand(fmt.into(), args, &mut Memory, packed, str.room())?
+    };
+    let last = len.min(str.len().saturating_sub(1));
+    str.room().put_bytes(last, &[0]);
+    Ok((len as u64).saturating_add(1))
 }
 
 /// The memory behind the arguments of a format.
@@ -42,7 +73,7 @@ impl Source for Memory {
         nofault::read(out, Space::Kernel, addr);
     }
 
-    fn pointer(&mut self, kind: PointerKind, spec: Spec, addr: u64, out: &mut [u8]) -> usize {
+    fn pointer(&mut self, kind: PointerKind, spec: Spec, addr: u64, out: Room<'_>) -> usize {
         let flag = |on: bool, b: u8| on.then_some(b);
         let flags = [
             flag(spec.left, b'-'),

@@ -224,16 +224,33 @@ impl WriteArg {
     }
 }
 
-/// Memory to read and write, with its size: two arguments, `MemUpdate` and `Size` or `SizeOrZero`.
+/// Memory to read and write, with its size: two arguments, `MemUpdate` or `MemWriteOrNull` and
+/// `Size` or `SizeOrZero`.
 ///
 /// # Invariants
 ///
-/// At `addr` can, during the call, `len` bytes be read and written, which are initialised.
+/// At `addr` can, during the call, `len` bytes be read and written, which are initialised. With `len` 0
+/// the address may be any.
 #[repr(C)]
 pub(crate) struct UpdateArg {
-    _addr: usize,
-    _len: usize,
+    addr: usize,
+    len: usize,
     _thread: NotThreadSafe,
+}
+
+impl UpdateArg {
+    /// The memory.
+    #[inline]
+    pub(crate) fn room(&mut self) -> Room<'_> {
+        // SAFETY: by the invariant that many bytes can be accessed during the call.
+        unsafe { Room::new(self.addr as *mut u8, self.len) }
+    }
+
+    /// How many bytes.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
 }
 
 /// A number of 32 bits to read and write.

@@ -214,6 +214,11 @@ impl<'a> Room<'a> {
         }
     }
 
+    /// Where it is and how large.
+    pub(super) fn raw(&mut self) -> (*mut u8, usize) {
+        (self.ptr, self.len)
+    }
+
     /// What is there now.
     pub(crate) fn bytes(&self) -> Bytes<'_> {
         // INVARIANT: readable, by that of the room.
@@ -237,6 +242,48 @@ impl<'a> Room<'a> {
         for (i, byte) in word.to_ne_bytes().into_iter().take(left).enumerate() {
             // SAFETY: within the room.
             unsafe { ptr::write_volatile(self.ptr.add(off.wrapping_add(i)), byte) };
+        }
+    }
+
+    /// Writes `bytes` from byte `off` on, as many as there is room for.
+    pub(crate) fn put_bytes(&mut self, off: usize, bytes: &[u8]) {
+        let left = self.len.saturating_sub(off);
+        for (i, byte) in bytes.iter().take(left).enumerate() {
+            // SAFETY: within the room.
+            unsafe { ptr::write_volatile(self.ptr.add(off.wrapping_add(i)), *byte) };
+        }
+    }
+
+    /// Writes `byte` from byte `off` on, `count` times or as often as there is room for.
+    pub(crate) fn fill(&mut self, off: usize, byte: u8, count: usize) {
+        let left = self.len.saturating_sub(off);
+        for i in 0..count.min(left) {
+            // SAFETY: within the room.
+            unsafe { ptr::write_volatile(self.ptr.add(off.wrapping_add(i)), byte) };
+        }
+    }
+
+    /// The room from byte `off` on, none if that is behind it.
+    pub(crate) fn rest(&mut self, off: usize) -> Room<'_> {
+        let off = off.min(self.len);
+        // INVARIANT: what is left of the room, or just its end.
+        Room {
+            // SAFETY: within the room or just past it.
+            ptr: unsafe { self.ptr.add(off) },
+            len: self.len.saturating_sub(off),
+            bytes: PhantomData,
+        }
+    }
+}
+
+impl<'a> From<&'a mut [u8]> for Room<'a> {
+    #[inline]
+    fn from(s: &'a mut [u8]) -> Self {
+        // INVARIANT: a slice's bytes are readable and writable during its lifetime.
+        Room {
+            ptr: s.as_mut_ptr(),
+            len: s.len(),
+            bytes: PhantomData,
         }
     }
 }

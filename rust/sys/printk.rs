@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Lines that programs write to the trace buffer.
+//! Text that programs make, and lines of it that they write to the trace buffer.
 
+use super::bytes::Room;
 use super::symbols;
 use core::ptr::NonNull;
 use kernel::prelude::*;
@@ -117,16 +118,11 @@ impl PointerFormat {
     }
 
     /// Writes `addr`, cut to fit; returns how long it is uncut.
-    pub(crate) fn write(&self, addr: u64, out: &mut [u8]) -> usize {
-        // SAFETY: `out` can be written. The text has one conversion, for a pointer that the kernel
-        // does not follow with any of these kinds, and ends in a NUL.
-        unsafe {
-            oxbpf_printk_pointer(
-                out.as_mut_ptr(),
-                out.len(),
-                self.text.as_ptr(),
-                addr as c_ulong,
-            )
-        }
+    pub(crate) fn write(&self, addr: u64, mut out: Room<'_>) -> usize {
+        let (to, len) = out.raw();
+        // SAFETY: `out` can be written, and C does not mind who else writes there. The text has one
+        // conversion, for a pointer that the kernel does not follow with any of these kinds, and ends
+        // in a NUL.
+        unsafe { oxbpf_printk_pointer(to, len, self.text.as_ptr(), addr as c_ulong) }
     }
 }

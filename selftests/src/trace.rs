@@ -2,6 +2,7 @@
 
 //! Tracepoints, perf events, cookies, and the helpers of tracing: as with the kernel's own bpf(2).
 
+mod format;
 mod helpers;
 
 use crate::both::Both;
@@ -724,4 +725,5 @@ pub fn suite(s: &mut Suite) {
     perf(s, &both);
     cookies(s, &both);
     helpers::suite(s, &both);
+    format::suite(s, &both);
 }

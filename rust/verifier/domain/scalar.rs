@@ -135,6 +135,11 @@ impl<const W: u32, const H: u32> ScalarN<W, H> {
         self.smax32
     }
 
+    /// The bits that are known to be 1.
+    pub const fn known_ones(&self) -> u64 {
+        self.tnum.value
+    }
+
     /// The value, if there is but one.
     pub const fn is_const(&self) -> Option<u64> {
         self.tnum.as_const()

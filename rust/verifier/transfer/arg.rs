@@ -4,6 +4,7 @@
 
 use crate::abi::MapType;
 use crate::ctx::Sock;
+use crate::format;
 use crate::helper::{Arg, Helper};
 use crate::isa::Reg;
 use crate::verifier::access::{Dir, Overwrite};
@@ -59,6 +60,8 @@ pub(super) struct Call {
     pub(super) sock: u32,
     /// First slot of the callback.
     pub(super) func: Option<u32>,
+    /// The constant string with its NUL, and what follows in the map's value.
+    pub(super) str: KVVec<u8>,
 }
 
 /// Arrays have a value for each index below their size, if that is certain.
@@ -193,7 +196,10 @@ impl Verifier<'_> {
                 call.alloc = size as u32;
                 self.mark(&v)
             }
-            Arg::ConstStr => self.check_const_str(&v, r),
+            Arg::ConstStr => {
+                call.str = self.const_str(&v, r)?;
+                Ok(())
+            }
             Arg::ReleaseRingMem => match &v {
                 Val::Ptr(p) if matches!(p.base, Base::RingMem { or_null: false, .. }) => {
                     call.release = Some(self.check_release(row, p, r)?);
@@ -264,10 +270,11 @@ impl Verifier<'_> {
         Ok(p.id)
     }
 
-    /// A string that ends within a map's value, and that nobody can change.
-    fn check_const_str(&mut self, v: &Val, r: Reg) -> Result {
+    /// A string that ends within a map's value, and that nobody can change: with what follows it there.
+    fn const_str(&mut self, v: &Val, r: Reg) -> Result<KVVec<u8>> {
         let Some((p, map)) = v.map_value() else {
-            return self.wrong_type(v, r, "map_value");
+            self.wrong_type(v, r, "map_value")?;
+            return Err(EFAULT);
         };
         let facts = self.map(map)?;
         if !facts.frozen {
@@ -286,7 +293,7 @@ impl Verifier<'_> {
                 r.index()
             );
         };
-        if !facts.direct_value {
+        if !facts.direct_value && facts.ty != MapType::Array {
             return refuse!(
                 self.log,
                 EACCES,
@@ -295,20 +302,38 @@ impl Verifier<'_> {
         }
         let rest = i64::from(facts.value_size).saturating_sub(off);
         self.check_map_value(p, map, r, 0, rest, false, Dir::Read)?;
-        let mut at = u32::try_from(off).map_err(|_| EFAULT)?;
-        while at < facts.value_size {
-            let mut bytes = [0u8; 256];
-            let rest = facts.value_size.saturating_sub(at) as usize;
-            let part = bytes.get_mut(..rest.min(256)).ok_or(EFAULT)?;
-            if map & FOUND_IN != 0 || !self.env.read_frozen(u32::from(map), at, part) {
-                return refuse!(self.log, EFAULT, "direct value access on string failed");
-            }
-            if part.contains(&0) {
-                return Ok(());
-            }
-            at = at.saturating_add(256);
+        // An array of more than one value has addresses, but gives none away.
+        if !facts.direct_value && facts.ty == MapType::Array {
+            return refuse!(self.log, ENOTSUPP, "direct value access on string failed");
         }
-        refuse!(self.log, EINVAL, "string is not zero-terminated")
+        let at = u32::try_from(off).map_err(|_| EFAULT)?;
+        let rest = usize::try_from(rest).map_err(|_| EFAULT)?;
+        let mut str = KVVec::from_elem(0u8, rest, GFP_KERNEL)?;
+        if map & FOUND_IN != 0 || !self.env.read_frozen(u32::from(map), at, &mut str) {
+            return refuse!(self.log, EFAULT, "direct value access on string failed");
+        }
+        if !str.contains(&0) {
+            return refuse!(self.log, EINVAL, "string is not zero-terminated");
+        }
+        Ok(str)
+    }
+
+    /// What a format has of conversions is known, and there is an argument for each.
+    ///
+    /// Nothing of memory relies on that: the helper reads the format again, and no more of its
+    /// arguments than there are. So a size that is not constant is taken for what is known of its bits, as
+    /// in-tree.
+    pub(super) fn check_format(&mut self, call: &Call) -> Result {
+        let Val::Scalar(n) = *self.reg(Reg::R5) else {
+            return Err(EFAULT);
+        };
+        let size = n.v.known_ones();
+        if size % 8 != 0 {
+            return Err(EINVAL);
+        }
+        let args = usize::try_from(size / 8).map_err(|_| EINVAL)?;
+        format::check(&call.str, args)
+            .or_else(|_| refuse!(self.log, EINVAL, "Invalid format string"))
     }
 
     /// The value is of a type that can be memory.

@@ -5,7 +5,9 @@
 use super::arg::{always_there, Call, ARGS};
 use crate::abi::{MapType, ProgType, MAX_FRAMES};
 use crate::ctx::Sock;
-use crate::helper::{self, Helper, Ret, GET_FUNC_IP, KPROBE_SESSION, SPIN_UNLOCK, TAIL_CALL};
+use crate::helper::{
+    self, Helper, Ret, GET_FUNC_IP, KPROBE_SESSION, SNPRINTF, SPIN_UNLOCK, TAIL_CALL,
+};
 use crate::isa::Reg;
 use crate::verifier::domain::scalar::Scalar;
 use crate::verifier::error::refuse;
@@ -83,6 +85,9 @@ impl Verifier<'_> {
                 row.id,
                 self.options.prog_type as u32
             );
+        }
+        if id == SNPRINTF {
+            self.check_format(&call)?;
         }
         // The engines take a known map's address for granted.
         let map = call.map.filter(|map| map & FOUND_IN == 0);

@@ -75,6 +75,25 @@ impl Room<'_> {
             *to = from;
         }
     }
+
+    /// Writes `bytes` from byte `off` on, as many as there is room for.
+    pub fn put_bytes(&mut self, off: usize, bytes: &[u8]) {
+        for (to, from) in self.0.iter_mut().skip(off).zip(bytes) {
+            *to = *from;
+        }
+    }
+
+    /// Writes `byte` from byte `off` on, `count` times or as often as there is room for.
+    pub fn fill(&mut self, off: usize, byte: u8, count: usize) {
+        for to in self.0.iter_mut().skip(off).take(count) {
+            *to = byte;
+        }
+    }
+
+    /// The room from byte `off` on, none if that is behind it.
+    pub fn rest(&mut self, off: usize) -> Room<'_> {
+        Room(self.0.get_mut(off..).unwrap_or(&mut []))
+    }
 }
 
 impl<'a> From<&'a mut [u8]> for Room<'a> {
