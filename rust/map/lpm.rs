@@ -7,6 +7,9 @@
 //! without a value joins them (an intermediate one, as in-tree calls it), and always has two
 //! children.
 //!
+//! A node's name is the number of its first word: from there to its child is a load and a shift.
+//! Word 0 belongs to no node, so 0 names none.
+//!
 //! Writers hold the trie's lock. Readers hold nothing: nodes are used again at once, so a walk
 //! counts only if the trie's version, which every removal changes, is the same afterwards.
 
@@ -29,13 +32,15 @@ const WALKS: u32 = 64;
 const MORE_WALKS: u32 = 1 << 16;
 /// In a node's second word, above the prefix length: the node has no value.
 const JOINT: u64 = 1 << 32;
-/// Words of a node before its data: the children, by index plus one, and the prefix length.
+/// Words of a node before its data: the children's names and the prefix length.
 const NODE: usize = 2;
+/// With the data's first one.
+const HEADED: usize = NODE + 1;
 
 /// A trie.
 pub(super) struct Lpm {
     lock: MapLock,
-    /// Index plus one of the top node; 0 in an empty trie.
+    /// The top node; 0 in an empty trie.
     root: AtomicU32,
     /// Counts removals.
     version: AtomicU32,
@@ -87,20 +92,19 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The child on that side, by index.
+    /// The child on that side.
     #[inline(always)]
     fn child(self, side: bool) -> Option<u32> {
         let both = self.load(0);
-        let one = if side { both >> 32 } else { both };
-        (one as u32).checked_sub(1)
+        some(if side { both >> 32 } else { both } as u32)
     }
 
-    /// Makes `link`, an index plus one, the child on that side.
-    fn set_child(self, side: bool, link: u32) {
+    /// Makes `child` the child on that side; 0 for none.
+    fn set_child(self, side: bool, child: u32) {
         let both = self.load(0);
         let new = match side {
-            true => (both & 0xffff_ffff) | (u64::from(link) << 32),
-            false => (both & !0xffff_ffff) | u64::from(link),
+            true => (both & 0xffff_ffff) | (u64::from(child) << 32),
+            false => (both & !0xffff_ffff) | u64::from(child),
         };
         self.store(0, new);
     }
@@ -151,6 +155,12 @@ impl<'a> Node<'a> {
     }
 }
 
+/// A node's name, if it is one.
+#[inline(always)]
+fn some(name: u32) -> Option<u32> {
+    (name != 0).then_some(name)
+}
+
 /// Where a node hangs.
 #[derive(Clone, Copy)]
 enum Slot {
@@ -174,6 +184,9 @@ impl Lpm {
         let nodes = spec.max_entries.checked_mul(2).ok_or(ENOMEM)?;
         let pool = Pool::new(nodes, spec.node())?;
         let words = pool.len().checked_mul(stride).ok_or(ENOMEM)?;
+        let words = words.checked_add(1).ok_or(ENOMEM)?;
+        // Names have 32 bits.
+        u32::try_from(words).map_err(|_| ENOMEM)?;
         Ok(Lpm {
             lock: MapLock::default(),
             root: AtomicU32::new(0),
@@ -196,9 +209,28 @@ impl Lpm {
         self.nodes.bytes().saturating_add(self.pool.bytes())
     }
 
-    #[inline(always)]
-    fn node(&self, i: u32) -> Option<Node<'_>> {
+    /// The name of the node that the pool calls `i`.
+    fn name(&self, i: u32) -> u32 {
         let off = (i as usize).wrapping_mul(self.stride);
+        off.wrapping_add(1) as u32
+    }
+
+    /// Gives the node back.
+    fn give(&self, cpu: usize, node: u32) {
+        if let Some(i) = self.index(node) {
+            self.pool.give(cpu, i);
+        }
+    }
+
+    /// What the pool calls the node.
+    fn index(&self, node: u32) -> Option<u32> {
+        let off = (node as usize).checked_sub(1)?;
+        u32::try_from(off.checked_div(self.stride)?).ok()
+    }
+
+    #[inline(always)]
+    fn node(&self, name: u32) -> Option<Node<'_>> {
+        let off = name as usize;
         let words = self.nodes.get(off..off.checked_add(self.stride)?)?;
         Some(Node {
             words,
@@ -237,9 +269,9 @@ impl Lpm {
     #[inline]
     fn walk<F: Fn(usize) -> u64>(&self, key: &Prefix<F>) -> Option<Node<'_>> {
         let mut found = None;
-        let mut next = self.root.load(Acquire).checked_sub(1);
+        let mut next = some(self.root.load(Acquire));
         let mut least = 0;
-        while let Some(node) = next.and_then(|i| self.node(i)) {
+        while let Some(node) = next.and_then(|n| self.node(n)) {
             let bits = node.bits();
             if bits < least || bits > self.max_bits || node.common(key) < bits {
                 break;
@@ -260,35 +292,31 @@ impl Lpm {
     #[inline]
     fn walk_word(&self, key_bits: u32, key: u64) -> Option<Node<'_>> {
         let most = self.max_bits.min(key_bits);
+        // All is different behind the bits that count.
+        let end = (1_u64 << 63).checked_shr(most).unwrap_or(0);
         let mut found: u32 = 0;
         let mut next = self.root.load(Acquire);
         let mut least = 0;
-        while let Some(i) = next.checked_sub(1) {
-            let words = self.nodes.get((i as usize).wrapping_mul(self.stride)..);
+        while next != 0 {
+            let at = next as usize;
+            let words = self.nodes.get(at..at.wrapping_add(HEADED));
             let Some([children, head, data]) = words.and_then(|w| w.first_chunk()) else {
                 break;
             };
             let head = head.load(Acquire);
             let bits = head as u32;
-            if bits < least || bits > most {
-                break;
-            }
-            // Of what is different, the node's bits.
-            let differ = u64::from_be(data.load(Relaxed)) ^ key;
-            if differ.leading_zeros() < bits {
+            let differ = (u64::from_be(data.load(Relaxed)) ^ key) | end;
+            if bits < least || differ.leading_zeros() < bits {
                 break;
             }
             if head & JOINT == 0 {
                 found = next;
             }
-            if bits == most {
-                break;
-            }
             least = bits.wrapping_add(1);
             let side = key.wrapping_shl(bits) >> 63;
             next = (children.load(Acquire) >> (side << 5)) as u32;
         }
-        self.node(found.checked_sub(1)?)
+        self.node(some(found)?)
     }
 
     /// The node that `key` finds, as `use_it` sees it while it is in the trie.
@@ -337,18 +365,18 @@ impl Lpm {
 
     fn get(&self, slot: Slot) -> Option<u32> {
         match slot {
-            Slot::Root => self.root.load(Acquire).checked_sub(1),
+            Slot::Root => some(self.root.load(Acquire)),
             Slot::Child(parent, side) => self.node(parent)?.child(side),
         }
     }
 
-    /// Hangs what `link`, an index plus one, says there.
-    fn set(&self, slot: Slot, link: u32) {
+    /// Hangs a node there, or, with 0, none.
+    fn set(&self, slot: Slot, node: u32) {
         match slot {
-            Slot::Root => self.root.store(link, Release),
+            Slot::Root => self.root.store(node, Release),
             Slot::Child(parent, side) => {
                 if let Some(p) = self.node(parent) {
-                    p.set_child(side, link);
+                    p.set_child(side, node);
                 }
             }
         }
@@ -391,9 +419,8 @@ impl Lpm {
         let guard = self.lock.lock()?;
         let cpu = guard.cpu();
         // The spare node gets everything first, so that the key is read once.
-        let spare = self.pool.spare(cpu).ok_or(ENOMEM)?;
-        let new = self.node(spare).ok_or(ENOMEM)?;
-        let link = spare.wrapping_add(1);
+        let name = self.name(self.pool.spare(cpu).ok_or(ENOMEM)?);
+        let new = self.node(name).ok_or(ENOMEM)?;
         let data = key.part(HEAD, key.len().wrapping_sub(HEAD)).ok_or(EINVAL)?;
         // A reader that sees any of this in a node it came to before sees the version change.
         fence(Release);
@@ -406,7 +433,7 @@ impl Lpm {
         let Some((there, common)) = at else {
             self.may_add(how)?;
             self.set_spare(&guard)?;
-            self.set(slot, link);
+            self.set(slot, name);
             self.add();
             return Ok(());
         };
@@ -420,24 +447,25 @@ impl Lpm {
                 }
                 false => how.allows(true)?,
             }
+            let old = self.index(there).ok_or(ENOMEM)?;
             new.store(0, node.load(0));
-            self.set(slot, link);
+            self.set(slot, name);
             self.took_out();
-            self.pool.set_spare(cpu, there);
+            self.pool.set_spare(cpu, old);
             return Ok(());
         }
         self.may_add(how)?;
         if common == bits {
             // The new prefix is the beginning of the one there.
             self.set_spare(&guard)?;
-            new.set_child(node.prefix().bit(common), there.wrapping_add(1));
-            self.set(slot, link);
+            new.set_child(node.prefix().bit(common), there);
+            self.set(slot, name);
             self.add();
             return Ok(());
         }
-        let joint = self.pool.take(cpu).ok_or(ENOMEM)?;
+        let joint = self.name(self.pool.take(cpu).ok_or(ENOMEM)?);
         if let Err(e) = self.set_spare(&guard) {
-            self.pool.give(cpu, joint);
+            self.give(cpu, joint);
             return Err(e);
         }
         if let Some(j) = self.node(joint) {
@@ -452,10 +480,10 @@ impl Lpm {
             {
                 to.store(from.load(Relaxed), Relaxed);
             }
-            j.set_child(side, link);
-            j.set_child(!side, there.wrapping_add(1));
+            j.set_child(side, name);
+            j.set_child(!side, there);
         }
-        self.set(slot, joint.wrapping_add(1));
+        self.set(slot, joint);
         self.add();
         Ok(())
     }
@@ -497,17 +525,17 @@ impl Lpm {
         // A joint above a leaf that goes has one child left, which takes its place.
         if let (Slot::Child(p, side), None, None) = (slot, left, right) {
             if let Some(parent) = self.node(p).filter(|n| n.is_joint()) {
-                let other = parent.child(!side).map_or(0, |c| c.wrapping_add(1));
+                let other = parent.child(!side).unwrap_or(0);
                 self.set(above, other);
                 self.took_out();
-                self.pool.give(guard.cpu(), there);
-                self.pool.give(guard.cpu(), p);
+                self.give(guard.cpu(), there);
+                self.give(guard.cpu(), p);
                 return Ok(());
             }
         }
-        self.set(slot, left.or(right).map_or(0, |c| c.wrapping_add(1)));
+        self.set(slot, left.or(right).unwrap_or(0));
         self.took_out();
-        self.pool.give(guard.cpu(), there);
+        self.give(guard.cpu(), there);
         Ok(())
     }
 
