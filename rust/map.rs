@@ -480,7 +480,6 @@ impl Map {
         match &self.kind {
             Kind::Hash(m)
                 if flags == 0
-                    && self.spec.lock.is_none()
                     && value.len() == 8
                     && self.spec.value_size == 8
                     && key.len() == self.spec.key_size as usize =>

@@ -222,8 +222,7 @@ impl<V: Values, R: Recency> Hash<V, R> {
         with_key!(key, |k| self.update_key(k, value, how, which))
     }
 
-    /// As [`Hash::update`] with a value of eight bytes in a map whose values are that and lie in the
-    /// elements, whatever was there.
+    /// As [`Hash::update`] with a value of eight bytes in a map whose values are that, whatever was there.
     ///
     /// This is what most programs call, so all that is not needed for an entry that is found at once
     /// is apart: there are as few registers to be saved as can be.
@@ -238,8 +237,8 @@ impl<V: Values, R: Recency> Hash<V, R> {
         };
         let locked = self.table.lock(k)?;
         if let Quick::Found(e) = locked.find_quick(k) {
-            // Values are in elements here, and are one word.
-            if let Some(place) = self.table.first_word(e) {
+            // Values with a lock in them are more than one word in their element.
+            if let Some(place) = self.table.only_word(e) {
                 place.store(word, Release);
                 self.recency.used(&self.table, e);
                 return Ok(());
@@ -575,7 +574,7 @@ mod tests {
     use crate::abi::MapType;
     use crate::map::model::spec;
     use crate::map::spec::NO_COMMON_LRU;
-    use core::sync::atomic::AtomicU64;
+    use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
     /// A key whose bytes change before they are stored.
     #[derive(Clone, Copy)]
@@ -626,6 +625,26 @@ mod tests {
             all.sort_unstable();
             all.dedup();
             assert_eq!(all.len(), s.max_entries as usize, "{flags} {value_size}");
+        }
+    }
+
+    /// A value of eight bytes is one store, unless a lock is one half of it.
+    #[test]
+    fn updates_of_words_leave_locks_alone() {
+        for (lock, mask) in [(0, 0xffff_ffff_0000_0000), (4, 0xffff_ffff)] {
+            let spec = MapSpec {
+                lock: Some(lock),
+                ..spec(MapType::Hash, 4, 8, 3)
+            };
+            let map = Plain::new(&spec).unwrap();
+            for value in [u64::MAX, 0x1234_5678_9abc_def0, u64::MAX] {
+                let bytes = value.to_ne_bytes();
+                map.update_words([1; 4][..].into(), bytes[..].into())
+                    .unwrap();
+                let e = map.table.find([1; 4][..].into()).unwrap();
+                let word = map.table.value(e).unwrap()[0].load(Relaxed);
+                assert_eq!(word, u64::from_le(value) & mask, "lock at {lock}");
+            }
         }
     }
 }

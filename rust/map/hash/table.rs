@@ -33,6 +33,8 @@ const LOAD: u32 = 5;
 const LOOKS: u32 = 64;
 /// Looks without the lock where it cannot be taken.
 const MORE_LOOKS: u32 = 1 << 16;
+/// In words, more than any region has; and more still when an element's start is added.
+const FAR: usize = 1 << 62;
 /// Steps on a chain between two looks at the version.
 const CHAIN_CHECK: u32 = 32;
 
@@ -61,6 +63,8 @@ pub(in crate::map) struct Table {
     /// Where the value starts in an element: words and bytes.
     value_at: usize,
     value_bytes: usize,
+    /// Where a value that is one word is in an element; beyond all elements where values are not.
+    word_at: usize,
     pub(in crate::map) pool: Pool,
 }
 
@@ -171,6 +175,10 @@ impl Table {
             key_words,
             value_at,
             value_bytes,
+            word_at: match value {
+                1 => value_at,
+                _ => FAR,
+            },
             pool,
         })
     }
@@ -198,16 +206,7 @@ impl Table {
     /// The value's word in element `e`, where values are one word.
     #[inline(always)]
     pub(in crate::map) fn only_word(&self, e: u32) -> Option<&AtomicU64> {
-        if self.stride.wrapping_sub(self.value_at) != 1 {
-            return None;
-        }
-        self.first_word(e)
-    }
-
-    /// The value's first word in element `e`.
-    #[inline(always)]
-    pub(in crate::map) fn first_word(&self, e: u32) -> Option<&AtomicU64> {
-        self.elems.get(self.off(e).wrapping_add(self.value_at))
+        self.elems.get(self.off(e).wrapping_add(self.word_at))
     }
 
     /// The first word after element `e`'s key.
