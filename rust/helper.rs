@@ -531,9 +531,12 @@ impl Helper {
     }
 }
 
+/// How many numbers helpers have: from 0 on, but for [`MAP_NEXT`].
+pub const NUMBERS: usize = NAMES.len();
+
 /// Arguments of each helper, by number.
-const ARG_COUNTS: [u8; NAMES.len()] = {
-    let mut counts = [5; NAMES.len()];
+static ARG_COUNTS: [u8; NUMBERS] = {
+    let mut counts = [5; NUMBERS];
     let mut row = 0;
     while row < HELPERS.len() {
         let Helper { id, ref args, .. } = HELPERS[row];

@@ -21,7 +21,7 @@ mod stack;
 mod trace;
 
 use crate::abi::{ProgType, ProgTypes};
-use crate::helper::{Arg, Helper, HELPERS, MAP_NEXT, TAIL_CALL};
+use crate::helper::{Arg, Helper, HELPERS, MAP_NEXT, NUMBERS, TAIL_CALL};
 use crate::sys::args::{Body, Kind};
 use crate::sys::{event, packet};
 use kernel::prelude::*;
@@ -249,19 +249,52 @@ const _: () = {
     }
 };
 
+/// What there is for one helper: the compiler asks for each call, so nothing is searched for.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Its body's place in [`BODIES`]; 255 if it has none.
+    body: u8,
+    /// [`BY_TYPE`] has bodies of it, too.
+    by_type: bool,
+}
+
+// The number that stands for none is no body's.
+const _: () = assert!(BODIES.len() < 255);
+
+/// The places of the bodies by number.
+static PLACES: [Place; NUMBERS] = {
+    let none = Place {
+        body: 255,
+        by_type: false,
+    };
+    let mut places = [none; NUMBERS];
+    let mut at = 0;
+    while at < BODIES.len() {
+        places[BODIES[at].0 as usize].body = at as u8;
+        at += 1;
+    }
+    let mut at = 0;
+    while at < BY_TYPE.len() {
+        places[BY_TYPE[at].0 as usize].by_type = true;
+        at += 1;
+    }
+    places
+};
+
 /// Address of the body of helper number `id` for programs of type `ty`.
 pub(crate) fn address(id: i32, ty: ProgType) -> Option<usize> {
     if id == MAP_NEXT {
         return Some(NEXT.address());
     }
-    let other = BY_TYPE
-        .iter()
-        .find(|(i, types, _)| *i == id && types.contains(ty));
-    if let Some((_, _, body)) = other {
-        return Some(body.address());
+    let place = PLACES.get(usize::try_from(id).ok()?)?;
+    if place.by_type {
+        let of_type = |(i, types, _): &&(i32, ProgTypes, Body)| *i == id && types.contains(ty);
+        if let Some((_, _, body)) = BY_TYPE.iter().find(of_type) {
+            return Some(body.address());
+        }
     }
-    let at = BODIES.binary_search_by_key(&id, |&(id, _)| id).ok()?;
-    BODIES.get(at).map(|(_, body)| body.address())
+    let (_, body) = BODIES.get(usize::from(place.body))?;
+    Some(body.address())
 }
 
 /// Once, when the module is loaded.
