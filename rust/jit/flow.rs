@@ -215,6 +215,12 @@ fn index(slot: u32) -> usize {
     usize::try_from(slot).unwrap_or(usize::MAX)
 }
 
+/// What a subprogram has of what there is for each slot.
+pub(crate) fn part<'a, T>(all: &'a [T], sub: &Subprog) -> Result<&'a [T], Failure> {
+    let part = all.get(index(sub.start)..index(sub.end));
+    part.ok_or(refuse(Some(sub.start), Why::Malformed))
+}
+
 impl Flow {
     /// Analyses `code`.
     ///
@@ -236,7 +242,7 @@ impl Flow {
                 return Err(refuse(Some(sub.start), Why::Malformed));
             }
             let loops = flow.reach(code, sub, &mut work)?;
-            let mut summary = flow.liveness(code, sub, loops);
+            let mut summary = flow.liveness(code, sub, loops)?;
             summary.inline = i != 0 && flow.can_inline(code, sub);
             if let Some(slot) = flow.subs.get_mut(i) {
                 *slot = summary;
@@ -347,11 +353,11 @@ impl Flow {
             s.leader = true;
         }
         // In order first: that leaves out only what nothing but jumps backwards lead to.
+        let insns = part(&code.insns, sub)?;
         let mut falls = true;
-        for at in sub.start..sub.end {
-            let (Some(insn), Some(slot)) = (insn_at(code, at), self.slot_mut(at)) else {
-                return Err(refuse(Some(at), Why::Malformed));
-            };
+        for (at, insn) in (sub.start..sub.end).zip(insns) {
+            let slot = self.slot_mut(at);
+            let slot = slot.ok_or(refuse(Some(at), Why::Malformed))?;
             slot.reached |= falls;
             falls = slot.reached
                 && match *insn {
@@ -386,27 +392,31 @@ impl Flow {
         loops: &mut bool,
         work: &mut KVVec<u32>,
     ) -> Result<bool, Failure> {
-        if let Insn::LdImm64 {
-            imm: Imm64::Func(start),
-            ..
-        } = *insn
-        {
-            if let Some(s) = self.slot_mut(start) {
-                s.taken = true;
+        // As `effects` would say.
+        let (to, falls) = match *insn {
+            Insn::Jmp { target, .. } | Insn::MayGoto { target } => (target, true),
+            Insn::Ja { target, .. } => (target, false),
+            Insn::Exit => return Ok(false),
+            Insn::LdImm64 {
+                imm: Imm64::Func(start),
+                ..
+            } => {
+                if let Some(s) = self.slot_mut(start) {
+                    s.taken = true;
+                }
+                return Ok(true);
             }
+            _ => return Ok(true),
+        };
+        if to < sub.start || to >= sub.end {
+            return Err(refuse(Some(at), Why::Malformed));
         }
-        let eff = effects(insn);
-        if let Some(to) = eff.jumps {
-            if to < sub.start || to >= sub.end {
-                return Err(refuse(Some(at), Why::Malformed));
-            }
-            *loops |= to <= at;
-            if let Some(s) = self.slot_mut(to) {
-                s.leader = true;
-            }
-            self.lead(to, ahead, work)?;
+        *loops |= to <= at;
+        if let Some(s) = self.slot_mut(to) {
+            s.leader = true;
         }
-        Ok(eff.falls)
+        self.lead(to, ahead, work)?;
+        Ok(falls)
     }
 
     fn lead(&mut self, to: u32, ahead: u32, work: &mut KVVec<u32>) -> Done {
@@ -423,15 +433,20 @@ impl Flow {
 
     /// Backwards over the slots: once without loops, else until nothing changes. Sums up what the
     /// reached instructions do.
-    fn liveness(&mut self, code: &Code, sub: &Subprog, loops: bool) -> Summary {
+    ///
+    /// # Errors
+    ///
+    /// [`Why::Malformed`]
+    fn liveness(&mut self, code: &Code, sub: &Subprog, loops: bool) -> Result<Summary, Failure> {
         let mut sum = Summary::default();
+        let insns = part(&code.insns, sub)?;
         loop {
             let mut changed = false;
             let mut behind = RegSet::NONE;
-            for at in (sub.start..sub.end).rev() {
-                let (Some(insn), slot) = (insn_at(code, at), self.slot(at)) else {
-                    continue;
-                };
+            let mut at = sub.end;
+            for insn in insns.iter().rev() {
+                at = at.wrapping_sub(1);
+                let slot = self.slot(at);
                 if !slot.reached {
                     continue;
                 }
@@ -457,7 +472,7 @@ impl Flow {
                 if let Some(s) = self.slot_mut(sub.start) {
                     s.done = true;
                 }
-                return sum;
+                return Ok(sum);
             }
         }
     }

@@ -25,7 +25,7 @@ mod sdiv;
 mod shift;
 mod tail;
 
-use super::flow::{Flow, RegSet};
+use super::flow::{part, Flow, RegSet};
 use super::frame::{self, home, Frame};
 use super::value::{bit_len, low32, Expr, State, Val};
 use super::x64::buffer::{Buffer, Label, Pos};
@@ -34,7 +34,7 @@ use super::x64::inst;
 use super::x64::reg::{Cc, Gpr, Index, Mem, Scale};
 use super::{insn_at, refuse, Done, Failure, Parts, Target, Why};
 use crate::isa::code::{Code, Fact, Subprog};
-use crate::isa::{Imm64, Insn, Reg, Size, Src, Width};
+use crate::isa::{AluOp, Imm64, Insn, Reg, Size, Src, Width};
 pub(super) use hash::Looks;
 use kernel::prelude::*;
 pub(super) use tail::{site, wrapper};
@@ -149,8 +149,9 @@ pub(super) fn subprogram(
         end: None,
         fused: None,
     };
-    for at in sub.start..sub.end {
-        lower.slot(at)?;
+    let insns = part(&code.insns, sub)?;
+    for (at, insn) in (sub.start..sub.end).zip(insns) {
+        lower.slot(at, insn)?;
     }
     if lower.reached {
         lower.put(enc::zo(&inst::INT3, Width::W32))?;
@@ -182,7 +183,8 @@ fn stack_access(code: &Code, flow: &Flow, at: u32) -> Option<(i16, Width)> {
 
 impl Lower<'_> {
     /// Lowers the instruction at `at`.
-    fn slot(&mut self, at: u32) -> Done {
+    #[inline(always)]
+    fn slot(&mut self, at: u32, insn: &Insn) -> Done {
         let info = self.flow.slot(at);
         self.at = at;
         if info.leader {
@@ -195,7 +197,6 @@ impl Lower<'_> {
         }
         self.out.buf.begin_slot()?;
         if self.reached && info.reached && self.fused.is_none_or(|last| at > last) {
-            let insn = insn_at(self.code, at).ok_or(refuse(Some(at), Why::Malformed))?;
             self.live = info.live_out;
             self.insn(insn)?;
         }
@@ -215,13 +216,19 @@ impl Lower<'_> {
             if self.fused.is_none_or(|last| slot > last) {
                 self.at = slot;
                 self.live = self.flow.slot(slot).live_out.or(self.outer);
-                self.insn(&insn)?;
+                self.inlined_insn(&insn)?;
             }
         }
         self.outer = RegSet::NONE;
         self.fused = None;
         (self.at, self.live) = (at, live);
         Ok(())
+    }
+
+    /// [`Lower::insn`] for where it is not written out.
+    #[inline(never)]
+    fn inlined_insn(&mut self, insn: &Insn) -> Done {
+        self.insn(insn)
     }
 
     fn refuse(&self, what: &'static str) -> Failure {
@@ -234,8 +241,15 @@ impl Lower<'_> {
         self.code.facts.get(at).copied().unwrap_or_default()
     }
 
+    #[inline(always)]
     fn insn(&mut self, insn: &Insn) -> Done {
         match *insn {
+            Insn::Alu {
+                op: AluOp::Add,
+                width: Width::W64,
+                dst,
+                src: Src::Imm(imm),
+            } => self.add(dst, imm),
             Insn::Alu {
                 op,
                 width,
@@ -421,11 +435,17 @@ impl Lower<'_> {
     }
 
     /// Computes the live values of registers other than `of` that are made of `gpr`.
+    #[inline(always)]
     fn evict(&mut self, gpr: Gpr, of: Option<Reg>) -> Done {
         let own = of.map_or(RegSet::NONE, RegSet::one);
-        if self.st.lazy().without(own).is_empty() {
-            return Ok(());
+        match self.st.lazy().without(own).is_empty() {
+            true => Ok(()),
+            false => self.evict_users(gpr, of),
         }
+    }
+
+    #[inline(never)]
+    fn evict_users(&mut self, gpr: Gpr, of: Option<Reg>) -> Done {
         for reg in self.st.users(gpr, of).iter() {
             if self.is_live(reg) {
                 self.force(reg, false)?;
@@ -450,6 +470,7 @@ impl Lower<'_> {
     }
 
     /// Makes the home of `dst` free to be overwritten with another value of `dst`.
+    #[inline(always)]
     fn claim(&mut self, dst: Reg) -> Done {
         if dst == Reg::R10 {
             return Err(self.refuse("write to R10"));
@@ -471,7 +492,16 @@ impl Lower<'_> {
     }
 
     /// Computes the value of `reg` into its home.
+    #[inline(always)]
     fn force(&mut self, reg: Reg, keep_flags: bool) -> Done {
+        match self.st.lazy().has(reg) {
+            true => self.force_lazy(reg, keep_flags),
+            false => Ok(()),
+        }
+    }
+
+    #[inline(never)]
+    fn force_lazy(&mut self, reg: Reg, keep_flags: bool) -> Done {
         if let Val::Lazy(e) = self.st.val(reg) {
             let bits = self.st.bits(reg);
             let gpr = home(reg);
@@ -483,25 +513,41 @@ impl Lower<'_> {
     }
 
     /// As [`Lower::force`] for every register of `set`.
+    #[inline(always)]
     fn sync(&mut self, set: RegSet, keep_flags: bool) -> Done {
-        for reg in set.and(self.st.lazy()).iter() {
+        match set.and(self.st.lazy()) {
+            set if set.is_empty() => Ok(()),
+            set => self.sync_lazy(set, keep_flags),
+        }
+    }
+
+    #[inline(never)]
+    fn sync_lazy(&mut self, set: RegSet, keep_flags: bool) -> Done {
+        for reg in set.iter() {
             self.force(reg, keep_flags)?;
         }
         Ok(())
     }
 
     /// The value of `reg` in a machine register: its home, or `tmp` for `R10`.
+    #[inline(always)]
     fn gpr(&mut self, reg: Reg, tmp: Gpr) -> Result<Gpr, Failure> {
         if reg == Reg::R10 {
-            if tmp == BASE {
-                self.take_base()?;
-            }
-            let e = self.expr(reg);
-            self.compute(tmp, &e, Width::W64, true)?;
-            return Ok(tmp);
+            return self.top_gpr(tmp);
         }
         self.force(reg, false)?;
         Ok(home(reg))
+    }
+
+    /// `R10` in `tmp`.
+    #[inline(never)]
+    fn top_gpr(&mut self, tmp: Gpr) -> Result<Gpr, Failure> {
+        if tmp == BASE {
+            self.take_base()?;
+        }
+        let e = self.expr(Reg::R10);
+        self.compute(tmp, &e, Width::W64, true)?;
+        Ok(tmp)
     }
 
     /// The value of `dst` in its home, which is going to be changed in place.

@@ -225,6 +225,36 @@ impl State {
         }
     }
 
+    /// Adds `n` to the value of `reg`, if that only changes the number of its expression, or makes it
+    /// one while there is no other. By the invariant no other expression uses the home of a register
+    /// that is `Lazy`.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, reg: Reg, n: i32) -> bool {
+        let lazy = self.lazy.has(reg);
+        let Some(e) = self.exprs.get_mut(reg.index()) else {
+            return false;
+        };
+        if !lazy {
+            let stored = matches!(self.stored, Some((_, _, r)) if r == reg);
+            if n == 0 || stored || !self.lazy.is_empty() {
+                return false;
+            }
+            *e = Expr::plus(home(reg), n);
+            self.lazy = RegSet::one(reg);
+            return true;
+        }
+        let sum = Expr {
+            disp: e.disp.wrapping_add(i64::from(n)),
+            ..*e
+        };
+        // Without a number it might be the register itself.
+        let fits = sum.disp != 0 && i32::try_from(sum.disp).is_ok();
+        if fits {
+            *e = sum;
+        }
+        fits
+    }
+
     /// The registers whose value is not at home.
     pub(crate) fn lazy(&self) -> RegSet {
         self.lazy

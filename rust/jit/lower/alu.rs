@@ -23,6 +23,16 @@ pub(super) fn width_bits(w: Width) -> u32 {
 }
 
 impl Lower<'_> {
+    /// `dst = dst + imm`, 64 bits wide: mostly only what is known changes.
+    #[inline(always)]
+    pub(super) fn add(&mut self, dst: Reg, imm: i32) -> Done {
+        match self.is_live(dst) && !self.blinds() && self.st.add(dst, imm) {
+            true => Ok(()),
+            false => self.alu(AluOp::Add, Width::W64, dst, Src::Imm(imm)),
+        }
+    }
+
+    #[inline(never)]
     pub(super) fn alu(&mut self, op: AluOp, w: Width, dst: Reg, src: Src) -> Done {
         if let (Src::Imm(imm), true) = (src, self.blinds()) {
             match op {
