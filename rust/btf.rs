@@ -93,7 +93,7 @@ const _: () = {
 
 impl Kind {
     /// Its name in the log.
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         KINDS.get(self as usize).map_or("", |(_, name)| name)
     }
 

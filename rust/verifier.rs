@@ -17,8 +17,10 @@ mod subprog;
 // Simulation.
 mod access;
 mod explore;
+mod global;
 mod precision;
 mod print;
+mod proto;
 mod prune;
 mod state;
 mod transfer;
@@ -262,15 +264,12 @@ fn prove(
     let live = Liveness::compute(&insns, &subs, &cfg, options, env)?;
     let prog = Program { insns, cfg, live };
 
-    let mut verifier = Verifier::new(env, log, options, &prog, subs)?;
+    let globals = global::find(env, &subs, &prog.insns, options)?;
+    let mut verifier = Verifier::new(env, log, options, &prog, subs, globals)?;
     if let Some(w) = watcher {
         verifier.watcher = Some(&mut **w);
     }
-    let verdict = verifier.run();
-    if verdict.is_ok() && !verifier.log.level2() {
-        // Only what is wrong is of interest.
-        verifier.log.reset(0);
-    }
+    let verdict = verifier.run_all();
     *figures = verifier.figures;
     let depth = verdict.and_then(|()| verifier.check_depth());
     verifier.print_stack(depth.unwrap_or(0));

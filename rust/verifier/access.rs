@@ -80,6 +80,10 @@ impl Verifier<'_> {
             Base::RingMem {
                 size,
                 or_null: false,
+            }
+            | Base::Mem {
+                size,
+                or_null: false,
             } => {
                 self.check_memory(ptr, a.reg, a.off, a.len(), size, false)?;
                 Ok(any)
@@ -104,6 +108,7 @@ impl Verifier<'_> {
             | Base::MapOrNull { .. }
             | Base::MapValue { or_null: true, .. }
             | Base::RingMem { or_null: true, .. }
+            | Base::Mem { or_null: true, .. }
             | Base::Sock { or_null: true, .. }
             | Base::Func { .. }
             | Base::PacketEnd => self.invalid_access(p, a.reg),
@@ -133,6 +138,10 @@ impl Verifier<'_> {
             Base::RingMem {
                 size,
                 or_null: false,
+            }
+            | Base::Mem {
+                size,
+                or_null: false,
             } => {
                 self.no_leak(&value, "mem")?;
                 self.check_memory(ptr, a.reg, a.off, a.len(), size, false)
@@ -156,6 +165,7 @@ impl Verifier<'_> {
             | Base::MapOrNull { .. }
             | Base::MapValue { or_null: true, .. }
             | Base::RingMem { or_null: true, .. }
+            | Base::Mem { or_null: true, .. }
             | Base::Sock { or_null: true, .. }
             | Base::Func { .. }
             | Base::PacketEnd => self.invalid_access(p, a.reg).map(|_| ()),
@@ -190,6 +200,7 @@ impl Verifier<'_> {
             | Base::MapOrNull { .. }
             | Base::MapValue { .. }
             | Base::RingMem { .. }
+            | Base::Mem { .. }
             | Base::MapKey { .. }
             | Base::Func { .. }
             | Base::Packet(_)
@@ -197,7 +208,8 @@ impl Verifier<'_> {
             | Base::PacketEnd => Target::Plain,
         };
         let mut mixed = false;
-        let stack = matches!(ptr.base, Base::Stack { .. });
+        // Memory of a caller's may be in its frame.
+        let stack = matches!(ptr.base, Base::Stack { .. } | Base::Mem { .. });
         self.learn(|l| {
             l.stack |= stack;
             mixed = l.target.is_some_and(|t| t != target);
@@ -245,9 +257,11 @@ impl Verifier<'_> {
             },
             // Nothing is behind it yet, so it goes the way of a value.
             Base::MapOrNull { .. } => ("value ", strict, 0),
-            Base::ConstMap { .. } | Base::RingMem { .. } | Base::Func { .. } | Base::PacketEnd => {
-                ("", strict, 0)
-            }
+            Base::ConstMap { .. }
+            | Base::RingMem { .. }
+            | Base::Mem { .. }
+            | Base::Func { .. }
+            | Base::PacketEnd => ("", strict, 0),
         };
         if !strict || size == 1 {
             return Ok(());

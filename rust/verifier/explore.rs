@@ -9,6 +9,7 @@
 use super::cfg::Flags;
 use super::error::refuse;
 use super::fixup;
+use super::global::Globals;
 use super::log::{self, Log};
 use super::precision::{Node, Nodes};
 use super::print::{Changed, Show};
@@ -131,6 +132,8 @@ pub(crate) struct Figures {
     pub(crate) total_states: u32,
     /// Most checkpoints at one time.
     pub(crate) peak_states: u32,
+    /// Instructions of the main program, when it is done.
+    pub(crate) main_insns: u32,
     /// Byte up to which the context is accessed.
     pub(crate) ctx_end: u32,
 }
@@ -162,6 +165,8 @@ pub(crate) struct Verifier<'a> {
     pub(crate) prog: &'a Program,
     /// Subprograms; the stack they use is found on the way.
     pub(crate) subs: Subprogs,
+    /// Global functions.
+    pub(crate) globals: Globals,
     /// The state on the path that is followed.
     pub(crate) cur: State,
     /// The last checkpoint on that path.
@@ -215,6 +220,7 @@ impl<'a> Verifier<'a> {
         options: &'a Options,
         prog: &'a Program,
         subs: Subprogs,
+        globals: Globals,
     ) -> Result<Self> {
         let mut pool = Pool::default();
         let mut top = pool.frame()?;
@@ -228,6 +234,7 @@ impl<'a> Verifier<'a> {
             options,
             prog,
             subs,
+            globals,
             cur: State {
                 callers: KVec::new(),
                 top,
@@ -257,9 +264,13 @@ impl<'a> Verifier<'a> {
     ///
     /// # Errors
     ///
-    /// `EACCES` for too much stack, `E2BIG` for too many frames.
+    /// `EACCES` for too much stack, `E2BIG` for too many frames, `EINVAL` for a load from the packet in a
+    /// callback.
     pub(crate) fn check_depth(&mut self) -> Result<u16> {
         self.add_scratch();
+        if !self.globals.is_empty() {
+            self.subs.check_packet_loads(&self.prog.insns, self.log)?;
+        }
         self.subs.check_depth(&self.prog.insns, self.log)
     }
 
@@ -274,8 +285,7 @@ impl<'a> Verifier<'a> {
             before = "+";
         }
         self.log.line(format_args!(" max {max}"));
-        self.log
-            .line(format_args!("insns processed {}", self.figures.insns));
+        self.print_insns();
     }
 
     /// What rewriting needs.
@@ -317,7 +327,24 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// Follows all paths.
+    /// Ready to run from slot `at` in that state, with nothing known of what was explored before.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`
+    pub(crate) fn restart(&mut self, state: State, at: u32) -> Result {
+        self.checkpoints = Checkpoints::new(self.prog.insns.len())?;
+        self.nodes = Nodes::default();
+        let old = core::mem::replace(&mut self.cur, state);
+        self.pool.put(old);
+        self.parent = None;
+        self.at = at;
+        self.changed = Changed::ALL;
+        self.shown_line = None;
+        Ok(())
+    }
+
+    /// Follows all paths from where it stands.
     ///
     /// # Errors
     ///

@@ -127,7 +127,7 @@ impl Verifier<'_> {
                 };
                 list.item(format_args!("r={}", Unum(shown as u64)))?;
             }
-            Base::RingMem { size, .. } => {
+            Base::RingMem { size, .. } | Base::Mem { size, .. } => {
                 list.item(format_args!("sz={}", Unum(u64::from(size))))?;
             }
             Base::Ctx

@@ -680,6 +680,7 @@ fn ptrs_equal(old: &Ptr, cur: &Ptr, strict: Strict, ids: &mut IdMap) -> bool {
         }
         (Base::MapValue { .. }, Base::MapValue { .. })
         | (Base::RingMem { .. }, Base::RingMem { .. })
+        | (Base::Mem { .. }, Base::Mem { .. })
         | (Base::MapKey { .. }, Base::MapKey { .. }) => {
             old.base == cur.base
                 && (if old.fixed == cur.fixed {
@@ -696,6 +697,7 @@ fn ptrs_equal(old: &Ptr, cur: &Ptr, strict: Strict, ids: &mut IdMap) -> bool {
             | Base::MapOrNull { .. }
             | Base::MapValue { .. }
             | Base::RingMem { .. }
+            | Base::Mem { .. }
             | Base::Sock { .. }
             | Base::MapKey { .. }
             | Base::Func { .. }

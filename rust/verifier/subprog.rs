@@ -248,7 +248,34 @@ impl Subprogs {
         if !self.list.iter().any(|s| s.tail_call) {
             return Ok(());
         }
-        let mut below = KVec::from_elem(0u8, self.list.len(), GFP_KERNEL)?;
+        let below = self.below_callbacks(insns)?;
+        if self.list.iter().zip(below).any(|(s, b)| s.tail_call && b) {
+            return refuse!(log, EINVAL, "cannot tail call within callback");
+        }
+        Ok(())
+    }
+
+    /// Refuses loads from the packet that may end a function below a callback, as in-tree. Exploration
+    /// finds those that it comes by in a callback, but a global function is not explored there.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`, `ENOMEM`
+    pub(crate) fn check_packet_loads(&self, insns: &[Insn], log: &mut Log) -> Result {
+        let below = self.below_callbacks(insns)?;
+        for (s, _) in self.list.iter().zip(below).filter(|(_, b)| *b) {
+            let own = insns.get(s.start as usize..s.end as usize);
+            let loads = |insn: &Insn| matches!(insn, Insn::LdAbs { .. } | Insn::LdInd { .. });
+            if own.ok_or(EFAULT)?.iter().any(loads) {
+                return refuse!(log, EINVAL, "cannot use BPF_LD_[ABS|IND] within callback");
+            }
+        }
+        Ok(())
+    }
+
+    /// Per subprogram, whether it is a callback or called by one.
+    fn below_callbacks(&self, insns: &[Insn]) -> Result<KVec<bool>> {
+        let mut below = KVec::from_elem(false, self.list.len(), GFP_KERNEL)?;
         let mut work = KVec::new();
         for (i, s) in self.list.iter().enumerate() {
             if s.callback {
@@ -257,12 +284,9 @@ impl Subprogs {
         }
         while let Some(i) = work.pop() {
             let s = self.list.get(i).ok_or(EFAULT)?;
-            if below.get(i) != Some(&0) {
+            let seen = below.get_mut(i).ok_or(EFAULT)?;
+            if core::mem::replace(seen, true) {
                 continue;
-            }
-            set(&mut below, i, 1);
-            if s.tail_call {
-                return refuse!(log, EINVAL, "cannot tail call within callback");
             }
             for at in s.start..s.end {
                 if let Some(Insn::CallSub { target }) = insns.get(at as usize) {
@@ -270,7 +294,7 @@ impl Subprogs {
                 }
             }
         }
-        Ok(())
+        Ok(below)
     }
 
     /// Refuses recursion before exploration, which would not end.

@@ -3,6 +3,7 @@
 //! Whole programs: what is accepted, what is refused, and with which words.
 
 mod callbacks;
+mod globals;
 mod refs;
 
 use super::*;

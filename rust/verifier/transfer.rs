@@ -7,6 +7,7 @@ mod arg;
 mod branch;
 mod call;
 mod callback;
+mod global;
 mod imm;
 mod lock;
 mod mask;

@@ -39,6 +39,11 @@ pub enum Place {
         /// It may be NULL.
         or_null: bool,
     },
+    /// Memory that a global function is passed; offset 0 is its first byte.
+    Mem {
+        /// It may be NULL.
+        or_null: bool,
+    },
     /// A socket.
     Sock {
         /// It may be NULL.
@@ -94,6 +99,7 @@ impl Seen {
                 or_null,
             },
             Base::RingMem { size, or_null } => Place::RingMem { size, or_null },
+            Base::Mem { or_null, .. } => Place::Mem { or_null },
             Base::Sock { or_null, .. } => Place::Sock { or_null },
             Base::MapKey { map } => Place::MapKey { map: map.into() },
             Base::Func { .. } => Place::Func,

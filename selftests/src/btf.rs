@@ -4,6 +4,7 @@
 
 pub mod blobs;
 mod cases;
+mod globals;
 mod progs;
 
 use crate::both::{no_fd, Both};
@@ -307,4 +308,5 @@ pub fn suite(s: &mut Suite) {
     s.test("infos", || both.same(infos).map(drop));
     maps(s, &both);
     progs::suite(s, &both);
+    globals::suite(s, &both);
 }

@@ -54,6 +54,10 @@ impl Verifier<'_> {
             Base::RingMem {
                 size,
                 or_null: false,
+            }
+            | Base::Mem {
+                size,
+                or_null: false,
             } => self.check_memory(p, r, 0, len, size, zero_ok)?,
             Base::MapKey { map } => {
                 if dir == Dir::Write {
@@ -76,6 +80,7 @@ impl Verifier<'_> {
             | Base::MapOrNull { .. }
             | Base::MapValue { or_null: true, .. }
             | Base::RingMem { or_null: true, .. }
+            | Base::Mem { or_null: true, .. }
             | Base::Sock { .. }
             | Base::Func { .. }
             | Base::PacketEnd => return self.not_memory(v, r),

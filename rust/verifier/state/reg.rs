@@ -126,6 +126,13 @@ pub(crate) enum Base {
         /// It may be NULL.
         or_null: bool,
     },
+    /// Memory that a global function is passed.
+    Mem {
+        /// Bytes.
+        size: u32,
+        /// It may be NULL.
+        or_null: bool,
+    },
     /// A socket.
     Sock {
         /// What is known of it.
@@ -168,6 +175,7 @@ impl Base {
             self,
             Base::MapValue { or_null: true, .. }
                 | Base::RingMem { or_null: true, .. }
+                | Base::Mem { or_null: true, .. }
                 | Base::Sock { or_null: true, .. }
                 | Base::MapOrNull { .. }
         )
@@ -178,6 +186,7 @@ impl Base {
         match self {
             Base::MapValue { or_null, .. }
             | Base::RingMem { or_null, .. }
+            | Base::Mem { or_null, .. }
             | Base::Sock { or_null, .. } => *or_null = false,
             Base::MapOrNull { outer } => {
                 *self = Base::ConstMap {
@@ -198,6 +207,8 @@ impl Base {
             Base::MapValue { or_null: true, .. } | Base::MapOrNull { .. } => "map_value_or_null",
             Base::RingMem { or_null: false, .. } => "ringbuf_mem",
             Base::RingMem { or_null: true, .. } => "ringbuf_mem_or_null",
+            Base::Mem { or_null: false, .. } => "mem",
+            Base::Mem { or_null: true, .. } => "mem_or_null",
             Base::Sock { sock, or_null } => match (sock, or_null) {
                 (Sock::Common, false) => "sock_common",
                 (Sock::Common, true) => "sock_common_or_null",

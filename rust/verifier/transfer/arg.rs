@@ -343,6 +343,7 @@ impl Verifier<'_> {
                 Base::Stack { .. }
                 | Base::MapValue { or_null: false, .. }
                 | Base::RingMem { or_null: false, .. }
+                | Base::Mem { or_null: false, .. }
                 | Base::MapKey { .. }
                 | Base::Packet(_)
                 | Base::PacketMeta(_) => Ok(()),
@@ -351,6 +352,7 @@ impl Verifier<'_> {
                 | Base::MapOrNull { .. }
                 | Base::MapValue { or_null: true, .. }
                 | Base::RingMem { or_null: true, .. }
+                | Base::Mem { or_null: true, .. }
                 | Base::Sock { .. }
                 | Base::Func { .. }
                 | Base::PacketEnd => self.wrong_type(v, r, MEMORY_TYPES),

@@ -340,6 +340,7 @@ fn never_null(p: &Ptr) -> bool {
     match p.base {
         Base::MapValue { or_null, .. }
         | Base::RingMem { or_null, .. }
+        | Base::Mem { or_null, .. }
         | Base::Sock { or_null, .. } => !or_null,
         Base::ConstMap { .. } | Base::MapKey { .. } => true,
         Base::Func { .. }

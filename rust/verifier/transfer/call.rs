@@ -294,6 +294,10 @@ impl Verifier<'_> {
 
     /// Calls the subprogram at `target`: it gets a frame, the arguments, and nothing else.
     pub(in crate::verifier) fn call_sub(&mut self, target: u32) -> Result<Flow> {
+        let subprog = self.subs.starting_at(target).ok_or(EFAULT)?;
+        if self.globals.get(subprog).is_some_and(|g| g.global) {
+            return self.call_global(subprog);
+        }
         let depth = self.depth().saturating_add(1);
         if depth >= MAX_FRAMES {
             return refuse!(
@@ -303,7 +307,6 @@ impl Verifier<'_> {
                 depth.saturating_add(1)
             );
         }
-        let subprog = self.subs.starting_at(target).ok_or(EFAULT)?;
         let mut callee = self.pool.frame()?;
         for r in ARGS {
             callee.regs[r] = *self.reg(r);
@@ -332,9 +335,25 @@ impl Verifier<'_> {
             return self.return_to_caller();
         }
         self.check_leak("BPF_EXIT instruction in main prog")?;
+        let sub = self.cur.top.subprog as usize;
+        if sub != 0 && self.proto(sub)?.void {
+            return Ok(Flow::End);
+        }
         let v = self.read(Reg::R0)?;
         if self.leaks(&v) {
             return refuse!(self.log, EACCES, "R0 leaks addr as return value");
+        }
+        if sub != 0 {
+            // Its callers take it for a number.
+            if !matches!(v, Val::Scalar(_)) {
+                return refuse!(
+                    self.log,
+                    EINVAL,
+                    "At subprogram exit the register R0 is not a scalar value ({})",
+                    v.name()
+                );
+            }
+            return Ok(Flow::End);
         }
         if let Some(most) = self.greatest_result() {
             self.check_result(&v, "At program exit", 0, most)?;

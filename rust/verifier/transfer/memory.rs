@@ -161,6 +161,7 @@ impl Verifier<'_> {
                 | Base::MapOrNull { .. }
                 | Base::MapValue { .. }
                 | Base::RingMem { .. }
+                | Base::Mem { .. }
                 | Base::Sock { or_null: true, .. }
                 | Base::MapKey { .. }
                 | Base::Func { .. }

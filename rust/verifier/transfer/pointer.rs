@@ -56,6 +56,7 @@ impl Verifier<'_> {
             | Base::Stack { .. }
             | Base::MapValue { .. }
             | Base::RingMem { .. }
+            | Base::Mem { .. }
             | Base::MapKey { .. }
             | Base::Func { .. }
             | Base::Packet(_)
@@ -147,6 +148,7 @@ impl Verifier<'_> {
             | Base::MapOrNull { .. }
             | Base::MapValue { .. }
             | Base::RingMem { .. }
+            | Base::Mem { .. }
             | Base::Sock { .. }
             | Base::MapKey { .. }
             | Base::Func { .. }

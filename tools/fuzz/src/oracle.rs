@@ -104,6 +104,8 @@ fn holds(seen: &Seen, value: u64, places: &Places<'_>) -> bool {
         },
         // The machine has neither ring buffers nor sockets.
         Place::RingMem { or_null, .. } | Place::Sock { or_null } => or_null && value == 0,
+        // Whatever a caller passes; nothing is NULL that may not be.
+        Place::Mem { or_null } => or_null || value != 0,
         // In the frame of who walks over an array, else below the value.
         Place::MapKey { map } => match places.machine.is_array(map) {
             true => {
