@@ -43,7 +43,7 @@ const PAGE: usize = kernel::page::PAGE_SIZE;
 /// Images begin at multiples of this, and take multiples of it.
 const CHUNK: usize = 64;
 /// Bytes of an area, unless one image needs more.
-const AREA: usize = 16 * PAGE;
+const AREA: usize = 32 * PAGE;
 /// `int3`
 const TRAP: u8 = 0xcc;
 /// Bits of a word of a bitmap.
