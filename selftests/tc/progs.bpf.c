@@ -276,3 +276,96 @@ int write_ttl(struct __sk_buff *skb)
 	bpf_l3_csum_replace(skb, ETH_HLEN + offsetof(struct iphdr, check), from, to, 2);
 	return TC_ACT_OK;
 }
+
+/* What a packet of TCP is found to belong to: states, 0 for none. */
+struct found {
+	/* It comes from REAL_PORT. */
+	__u32 out;
+	/* Of the socket that a look-up gives, and whether that has the port. */
+	__u32 looked_up;
+	__u32 bound;
+	/* Of the packet's own one, and of that as a full socket, and as TCP's. */
+	__u32 own;
+	__u32 full;
+	__u32 tcp;
+};
+
+/* Bytes of the stream, with one for each end, by what was found for the first packet that had them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, struct found);
+	__type(value, __u64);
+} sockets SEC(".maps");
+
+/* The stream's next byte that was not seen, from the packet on that begins it; both directions. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, __u64);
+} streams SEC(".maps");
+
+#define BEGUN (1ULL << 32)
+
+/* To or from REAL_PORT: whose packet is it? Counts no byte twice, however often it is sent. */
+SEC("t/socks")
+int socks(struct __sk_buff *skb)
+{
+	struct iphdr *ip = ip_header(skb);
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk, *full;
+	struct found found = {};
+	__u64 *stream, *bytes, all;
+	struct tcphdr tcp;
+	__u32 next, fresh;
+
+	if (!ip || ip->protocol != IPPROTO_TCP || ip->ihl != 5 ||
+	    bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(*ip), &tcp, sizeof(tcp)))
+		return TC_ACT_OK;
+	if (tcp.source == bpf_htons(REAL_PORT))
+		found.out = 1;
+	else if (tcp.dest != bpf_htons(REAL_PORT))
+		return TC_ACT_OK;
+	stream = bpf_map_lookup_elem(&streams, &found.out);
+	if (!stream)
+		return TC_ACT_OK;
+	if (tcp.syn && !*stream)
+		*stream = BEGUN | bpf_ntohl(tcp.seq);
+	if (!*stream)
+		return TC_ACT_OK;
+	next = bpf_ntohl(tcp.seq) + tcp.syn + tcp.fin + bpf_ntohs(ip->tot_len) - sizeof(*ip) -
+	       tcp.doff * 4;
+	fresh = next - (__u32)*stream;
+	if (!fresh || (__s32)fresh < 0)
+		return TC_ACT_OK;
+	*stream = BEGUN | next;
+
+	/* As who receives the packet looks for it. */
+	tuple.ipv4.saddr = found.out ? ip->daddr : ip->saddr;
+	tuple.ipv4.daddr = found.out ? ip->saddr : ip->daddr;
+	tuple.ipv4.sport = found.out ? tcp.dest : tcp.source;
+	tuple.ipv4.dport = found.out ? tcp.source : tcp.dest;
+	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	if (sk) {
+		found.looked_up = sk->state;
+		found.bound = sk->src_port == REAL_PORT;
+		bpf_sk_release(sk);
+	}
+	sk = skb->sk;
+	if (sk) {
+		found.own = sk->state;
+		full = bpf_sk_fullsock(sk);
+		if (full) {
+			found.full = full->state;
+			found.tcp = !!bpf_tcp_sock(full);
+		}
+	}
+	all = fresh;
+	bytes = bpf_map_lookup_elem(&sockets, &found);
+	if (bytes)
+		*bytes += fresh;
+	else
+		bpf_map_update_elem(&sockets, &found, &all, BPF_ANY);
+	return TC_ACT_OK;
+}

@@ -343,6 +343,84 @@ def scene_unclone(kind):
         return ttl, seen
 
 
+def newest(kind, name, count):
+    """Keys and values of that many maps of the name, of those that were made last."""
+    env = {"LD_PRELOAD": PRELOAD} if kind == "oxbpf" else {}
+    maps = json.loads(sh("bpftool -j map show", env=env))
+    numbers = sorted(m["id"] for m in maps if m.get("name") == name)[-count:]
+    for number in numbers:
+        for e in json.loads(sh(f"bpftool -j map dump id {number}", env=env)):
+            yield tuple(bytes(int(x, 16) for x in e[part]) for part in ("key", "value"))
+
+
+# States of TCP.
+ESTABLISHED, SYN_SENT, FIN_WAIT1, LAST_ACK, LISTEN, NEW_SYN_RECV = 1, 2, 4, 9, 10, 12
+
+
+def scene_socks(kind):
+    """Programs see which socket each byte of a connection is for, and which one sends it.
+
+    All on one processor, so that packets come in their order; and each step waits for the one
+    before, so that there is but one state for each byte."""
+    size, port = 300000, 9001
+    data = os.urandom(size)
+    got = bytearray()
+
+    def receive(conn, count):
+        piece = bytearray()
+        while len(piece) < count:
+            more = conn.recv(65536)
+            assert more, f"{len(piece)} of {count} bytes"
+            piece.extend(more)
+        return bytes(piece)
+
+    def serve(listener):
+        conn, _ = listener.accept()
+        with conn:
+            conn.settimeout(20)
+            conn.sendall(b"!")
+            got.extend(receive(conn, size))
+            conn.sendall(got[:1000])
+            conn.recv(1)
+
+    def client():
+        with socket.create_connection(("10.0.0.2", port), 20) as c:
+            receive(c, 1)
+            c.sendall(data)
+            return receive(c, 1000)
+
+    cpus = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cpus)})
+    try:
+        with Net():
+            filter_add(kind, "vb", "ingress", "socks")
+            filter_add(kind, "vb", "egress", "socks")
+            listener = in_ns("b", lambda: socket.create_server(("10.0.0.2", port)))
+            with listener:
+                listener.settimeout(20)
+                t = threading.Thread(target=serve, args=(listener,))
+                t.start()
+                back = in_ns("a", client)
+                t.join(20)
+            assert (bytes(got), back) == (data, data[:1000]), f"{len(got)} bytes"
+            seen = {
+                struct.unpack("=6I", key): struct.unpack("=Q", value)[0]
+                for key, value in newest(kind, "sockets", 2)
+            }
+    finally:
+        os.sched_setaffinity(0, cpus)
+    # out, looked up, bound, own, full, TCP's. A packet that comes over such a device has its sender's.
+    assert seen == {
+        (0, LISTEN, 1, SYN_SENT, SYN_SENT, 1): 1,
+        (0, ESTABLISHED, 1, ESTABLISHED, ESTABLISHED, 1): size,
+        (0, ESTABLISHED, 1, FIN_WAIT1, FIN_WAIT1, 1): 1,
+        (1, LISTEN, 1, NEW_SYN_RECV, 0, 0): 1,
+        (1, ESTABLISHED, 1, ESTABLISHED, ESTABLISHED, 1): 1001,
+        (1, LAST_ACK, 1, LAST_ACK, LAST_ACK, 1): 1,
+    }, seen
+    return seen
+
+
 SO_COOKIE = 57
 
 
@@ -712,6 +790,7 @@ TESTS = [
     ("drop by port", lambda: both(scene_drop)),
     ("flow counter", lambda: both(scene_flows)),
     ("a TCP connection through mangled ports", lambda: both(scene_mangle)),
+    ("sockets of a TCP connection", lambda: both(scene_socks)),
     ("a packet that others see is not written to", lambda: both(scene_unclone)),
     (
         "redirect to another device",
