@@ -3,8 +3,8 @@
 //! Global functions: which subprograms are, and their turn to be verified.
 //!
 //! A subprogram whose function record names a function of global linkage is verified by itself, once, and
-//! only if some path that is followed calls it. `transfer/global.rs` says what a call is then. Used as a
-//! callback it is a subprogram like others.
+//! only if some path that is followed calls it. `transfer/global.rs` says what a call is then. It is no
+//! callback, as in-tree.
 
 use super::explore::Verifier;
 use super::proto::{ArgKind, Proto};

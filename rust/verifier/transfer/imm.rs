@@ -25,7 +25,14 @@ impl Verifier<'_> {
                 p.fixed = i64::from(off);
                 Val::Ptr(p)
             }
-            Imm64::Func(start) => Val::Ptr(Ptr::new(Base::Func { start })),
+            Imm64::Func(start) => {
+                // Callbacks are verified with what their callers know, in-tree and here.
+                let sub = self.subs.starting_at(start).ok_or(EFAULT)?;
+                if self.globals.get(sub).is_some_and(|g| g.global) {
+                    return refuse!(self.log, EINVAL, "callback function not static");
+                }
+                Val::Ptr(Ptr::new(Base::Func { start }))
+            }
             Imm64::BtfId { .. } => {
                 return refuse!(
                     self.log,

@@ -635,6 +635,22 @@ fn depths(l: &mut List) {
         global(&[Ty::Long], &[mov(1, 1), sub(1), exit()]),
     ];
     l.add(Fine, "before and behind", &both_ways);
+    let start = [spill(-8, 1), mov(1, 2), raw(0x18, 2, 4, 0, 1), [0; 8]];
+    let first = join(&[&start, &fp(3, -8), &[mov(4, 0), call(LOOP), exit()]]);
+    for (want, name, round) in [
+        (
+            Fine,
+            "a static callback",
+            local(&[Ty::Long, Ty::Any], &end()),
+        ),
+        (
+            Refused,
+            "a global callback",
+            global(&[Ty::Long, Ty::Any], &end()),
+        ),
+    ] {
+        l.add(want, name, &[main_of(&first), round]);
+    }
     for (want, name, body) in [
         (Fine, "in a callback", three()),
         (
@@ -643,8 +659,6 @@ fn depths(l: &mut List) {
             vec![mov_reg(6, 1), raw(0x20, 0, 0, 0, 0), mov(0, 0), exit()],
         ),
     ] {
-        let start = [spill(-8, 1), mov(1, 2), raw(0x18, 2, 4, 0, 1), [0; 8]];
-        let first = join(&[&start, &fp(3, -8), &[mov(4, 0), call(LOOP), exit()]]);
         let back = [ld(1, 2, 0), sub(2), mov(0, 0), exit()];
         let funcs = [
             main_of(&first),
