@@ -155,6 +155,14 @@ def compare(rows, baseline, whole):
     return worse, remarks
 
 
+def merge(rows, cases):
+    """The baseline's `cases` with those of `rows` in their places, new ones at the end."""
+    kept = [{k: r[k] for k in ("group", "case", "in_tree", "oxbpf", "ratio")} for r in rows]
+    new = {(r["group"], r["case"]): r for r in kept}
+    merged = [new.pop((r["group"], r["case"]), r) for r in cases]
+    return merged + list(new.values())
+
+
 def main(what, folder, baseline, kver, extent):
     """Reads, shows, writes."""
     with open(os.path.join(folder, "bench.txt"), encoding="utf-8") as f:
@@ -177,8 +185,11 @@ def main(what, folder, baseline, kver, extent):
         f.write(plot(rows, unit))
     print(f"written: {folder}/bench.json, bench.svg")
     if what == "baseline":
-        kept = [{k: r[k] for k in ("group", "case", "in_tree", "oxbpf", "ratio")} for r in rows]
-        lines = ",\n".join("  " + json.dumps(r) for r in kept)
+        cases = []
+        if extent == "part":
+            with open(baseline, encoding="utf-8") as f:
+                cases = json.load(f)["cases"]
+        lines = ",\n".join("  " + json.dumps(r) for r in merge(rows, cases))
         with open(baseline, "w", encoding="utf-8") as f:
             f.write(f'{{"kernel": {json.dumps(kver)}, "cases": [\n{lines}\n]}}\n')
     if what == "check":

@@ -3,7 +3,7 @@
 
 import unittest
 
-from report import compare, mean, plot, read, table
+from report import compare, mean, merge, plot, read, table
 
 TEXT = (
     "# a remark\n"
@@ -44,6 +44,14 @@ class Report(unittest.TestCase):
         self.assertEqual(self.check({"three": None}), [])
         self.assertEqual(self.check({"gone": 0.5}), ["g/gone"])
         self.assertEqual(self.check({"gone": 0.5}, whole=False), [])
+
+    def test_merge(self):
+        """A measurement of some cases leaves the others as they were."""
+        rows, _ = read(TEXT)
+        old = [{"group": "g", "case": c, "ratio": 9} for c in ("zero", "two")]
+        merged = [(r["case"], r["ratio"]) for r in merge(rows, old)]
+        self.assertEqual(merged, [("zero", 9), ("two", 2.0), ("one", 0.5), ("three", None)])
+        self.assertEqual(len(merge(rows, [])), 3)
 
 
 if __name__ == "__main__":
