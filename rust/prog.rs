@@ -210,9 +210,11 @@ impl Prog {
     /// Runs it on the context at `ctx`, which is what programs of its type expect there.
     #[inline]
     pub(crate) fn run(&self, guard: &RunGuard, ctx: usize) -> u64 {
+        // What is seldom is called at the end, with the context where it is: there is nothing to save
+        // or to move before.
         match stats::wanted() {
             false => self.run_it(guard, ctx),
-            true => self.info.stats.count(|| self.run_it(guard, ctx)),
+            true => self.run_counted(ctx, guard),
         }
     }
 
@@ -220,8 +222,18 @@ impl Prog {
     fn run_it(&self, guard: &RunGuard, ctx: usize) -> u64 {
         match self.base.run(guard, ctx) {
             Some(value) => value,
-            None => self.info.engine.interpret(guard, ctx),
+            None => self.interpret(ctx, guard),
         }
+    }
+
+    #[inline(never)]
+    fn run_counted(&self, ctx: usize, guard: &RunGuard) -> u64 {
+        self.info.stats.count(|| self.run_it(guard, ctx))
+    }
+
+    #[inline(never)]
+    fn interpret(&self, ctx: usize, guard: &RunGuard) -> u64 {
+        self.info.engine.interpret(guard, ctx)
     }
 
     /// A hook was hit and did not run it, because one of ours ran on that CPU already.

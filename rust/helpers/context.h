@@ -16,6 +16,18 @@ static __always_inline bool oxbpf_nest_begin(void)
 	return this_cpu_inc_return(oxbpf_nesting) == 1;
 }
 
+/*
+ * The same in two steps, for where nothing is to be done when it is false: then there is no
+ * oxbpf_nest_end(). What interrupts in between is done when it returns.
+ */
+static __always_inline bool oxbpf_nest_try(void)
+{
+	if (unlikely(this_cpu_read(oxbpf_nesting)))
+		return false;
+	this_cpu_inc(oxbpf_nesting);
+	return true;
+}
+
 static __always_inline void oxbpf_nest_end(void)
 {
 	this_cpu_dec(oxbpf_nesting);

@@ -39,23 +39,31 @@ DECLARE_PER_CPU(struct oxbpf_event, oxbpf_event);
 DECLARE_PER_CPU(const unsigned long *, oxbpf_raw_tp_frame);
 
 /*
- * With preemption off. True when the program ran, and then *ret is its result. Nobody else writes the
- * event meanwhile, for what comes in between runs no program.
+ * With preemption off. True when the program ran, and then *ret is its result; false when something of
+ * ours ran on that CPU already. Nobody else writes the event meanwhile, for what comes in between runs no
+ * program.
  */
+static __always_inline bool oxbpf_hook_try(const struct oxbpf_hook *hook, const void *ctx,
+					   u64 cookie, unsigned long ip, u64 *ret)
+{
+	if (unlikely(!oxbpf_nest_try()))
+		return false;
+	this_cpu_write(oxbpf_event.cookie, cookie);
+	this_cpu_write(oxbpf_event.ip, ip);
+	*ret = hook->run(hook->data, ctx);
+	oxbpf_nest_end();
+	return true;
+}
+
+/* The same, and counts what did not run. */
 static __always_inline bool oxbpf_hook_run(const struct oxbpf_hook *hook, const void *ctx,
 					   u64 cookie, unsigned long ip, u64 *ret)
 {
-	bool first = oxbpf_nest_begin();
+	bool ran = oxbpf_hook_try(hook, ctx, cookie, ip, ret);
 
-	if (likely(first)) {
-		this_cpu_write(oxbpf_event.cookie, cookie);
-		this_cpu_write(oxbpf_event.ip, ip);
-		*ret = hook->run(hook->data, ctx);
-	} else {
+	if (unlikely(!ran))
 		hook->miss(hook->data);
-	}
-	oxbpf_nest_end();
-	return first;
+	return ran;
 }
 
 #endif

@@ -74,6 +74,14 @@ u64 oxbpf_event_func(void);
 /* Kprobes are put in one by one, and nothing can stop that: so many take some seconds. */
 #define OXBPF_KPROBES_MAX 4096
 
+/* By itself, so that a hit has nothing to save for it. */
+static noinline notrace void oxbpf_probe_missed(struct oxbpf_probes *set)
+{
+	set->hook.miss(set->hook.data);
+	atomic_long_inc(&set->missed);
+}
+NOKPROBE_SYMBOL(oxbpf_probe_missed);
+
 /*
  * Runs with preemption off, as all these probes do: ftrace and jump-optimised kprobes turn it off,
  * a breakpoint turns interrupts off.
@@ -83,16 +91,15 @@ static __always_inline void oxbpf_probe_run(struct oxbpf_probes *set, struct pt_
 {
 	u64 ret;
 
-	if (unlikely(!oxbpf_hook_run(&set->hook, regs, cookie, ip, &ret)))
-		atomic_long_inc(&set->missed);
+	if (unlikely(!oxbpf_hook_try(&set->hook, regs, cookie, ip, &ret)))
+		oxbpf_probe_missed(set);
 }
 
-static int oxbpf_kprobe_hit(struct kprobe *kp, struct pt_regs *regs)
+static int notrace oxbpf_kprobe_hit(struct kprobe *kp, struct pt_regs *regs)
 {
 	struct oxbpf_kprobe *p = container_of(kp, struct oxbpf_kprobe, kp);
 
-	oxbpf_probe_run(p->set, regs, p->cookie,
-			kp->flags & KPROBE_FLAG_ON_FUNC_ENTRY ? (unsigned long)kp->addr : 0);
+	oxbpf_probe_run(p->set, regs, p->cookie, OXBPF_IP_CURRENT);
 	return 0;
 }
 NOKPROBE_SYMBOL(oxbpf_kprobe_hit);
@@ -126,16 +133,18 @@ static __always_inline void oxbpf_fprobe_hit(struct fprobe *fp, unsigned long ip
 	oxbpf_probe_run(set, ftrace_partial_regs(fregs, NULL), key.cookie, ip);
 }
 
-static int oxbpf_fprobe_entry(struct fprobe *fp, unsigned long entry_ip, unsigned long ret_ip,
-			      struct ftrace_regs *fregs, void *entry_data)
+static int notrace oxbpf_fprobe_entry(struct fprobe *fp, unsigned long entry_ip,
+				      unsigned long ret_ip, struct ftrace_regs *fregs,
+				      void *entry_data)
 {
 	oxbpf_fprobe_hit(fp, entry_ip, fregs);
 	return 0;
 }
 NOKPROBE_SYMBOL(oxbpf_fprobe_entry);
 
-static void oxbpf_fprobe_exit(struct fprobe *fp, unsigned long entry_ip, unsigned long ret_ip,
-			      struct ftrace_regs *fregs, void *entry_data)
+static void notrace oxbpf_fprobe_exit(struct fprobe *fp, unsigned long entry_ip,
+				      unsigned long ret_ip, struct ftrace_regs *fregs,
+				      void *entry_data)
 {
 	oxbpf_fprobe_hit(fp, entry_ip, fregs);
 }

@@ -43,7 +43,7 @@ unsafe extern "C" fn hit<H: Hook>(data: *const c_void, ctx: *const c_void) -> u6
     let hook = unsafe { &*data.cast::<H>() };
     // SAFETY: by the contract preemption is off until this returns.
     let run = unsafe { RunGuard::already() };
-    hook.hit(&run, ctx as usize)
+    hook.hit(run, ctx as usize)
 }
 
 /// # Safety

@@ -97,7 +97,7 @@ symbols! {
     PERF_EVENT_SET: function perf_event_set_bpf_prog, "programs at perf events";
     PERF_EVENT_FREE: function perf_event_free_bpf_prog, "programs at perf events";
     PERF_EVENT_INFO: function bpf_get_perf_event_info, "programs at perf events";
-    CURRENT_KPROBE: function current_kprobe, "the function of a kprobe that perf made";
+    CURRENT_KPROBE: function current_kprobe, "helper get_func_ip at kprobes";
     NS_MATCH: function ns_match, "helper get_ns_current_pid_tgid";
     PERF_OUTPUT: function perf_event_output, "arrays of perf events";
     PERF_READ: function perf_event_read_local, "arrays of perf events, helper perf_prog_read_value";

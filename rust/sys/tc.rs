@@ -165,5 +165,5 @@ unsafe extern "C" fn run<P: Classifier>(prog: *const c_void, skb: *mut c_void) -
     let prog = unsafe { Shared::<P>::borrow_raw(prog) };
     // SAFETY: with softirqs off, preemption is.
     let guard = unsafe { RunGuard::already() };
-    prog.classify(&guard, skb as usize)
+    prog.classify(guard, skb as usize)
 }

@@ -165,7 +165,7 @@ pub(crate) fn on_cpu<F: Fn(&RunGuard) -> u32 + Sync>(cpu: Option<u32>, run: F) -
         let call = unsafe { &mut *data.cast::<Call<F>>() };
         // SAFETY: the caller's promise: preemption is off until this returns.
         let guard = unsafe { RunGuard::already() };
-        call.value = (call.run)(&guard);
+        call.value = (call.run)(guard);
     }
 
     struct Call<F> {
