@@ -19,6 +19,7 @@ GUEST_ENV = {
     "OXBPF_TOP": TOP,
     "OXBPF_MODULE": MODULE,
     "OXBPF_BUILD": os.path.join(TOP, "build"),
+    "OXBPF_FIXTURE_OBJECTS": os.path.join(TOP, "build", "fixtures"),
     "OXBPF_BIN": os.path.join(os.environ["CARGO_TARGET_DIR"], "release"),
     "OXBPF_KDIR": os.environ["KDIR"],
     "OXBPF_KERNEL": os.environ["OXBPF_KERNEL"],

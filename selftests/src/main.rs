@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! oxbpf-selftest [SUITE...]
+//! oxbpf-selftest --fixture-objects DIR
 //! ```
 //!
 //! Prints KTAP. A test passes when oxbpf answers as the kernel's own bpf(2) does in the same
@@ -55,6 +56,7 @@ mod trace;
 mod xdp;
 
 use ktap::Suite;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// A suite's name, and what runs it.
@@ -102,8 +104,24 @@ const SUITES: &[Entry] = &[
 /// Suites of hundreds of tests of one kind: with less volume (`ktap::volume`), fewer of them are run.
 const BULK: &[&str] = &["batch", "run", "fixtures"];
 
+/// Makes the fixtures' objects for a guest, which would take long for that.
+fn assemble_fixtures(objects: &Path) -> ExitCode {
+    match oxbpf_fixtures::compile(&oxbpf_fixtures::default_dir(), objects) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("oxbpf-selftest: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let [option, objects] = &wanted[..] {
+        if option == "--fixture-objects" {
+            return assemble_fixtures(objects.as_ref());
+        }
+    }
     if let Some(unknown) = wanted
         .iter()
         .find(|w| !SUITES.iter().any(|(name, _)| name == w))
